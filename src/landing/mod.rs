@@ -1,0 +1,10 @@
+//! Landing: from the topic to objects in the store, each record exactly once.
+//!
+//! In the order of the data: subscriber, flattener, accumulator, uploader, checkpoint.
+//! [`protocol`] decides; the actors do what it says.
+
+pub mod broker;
+pub mod claims;
+pub mod layout;
+pub mod offsets;
+pub mod protocol;

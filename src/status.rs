@@ -1,0 +1,318 @@
+//! What page, metrics, systemd and tests read. The actors write it by atomics, never by messages:
+//! a stage that works hears none.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+/// All of it; one for the life of the process, shared by every generation.
+#[derive(Debug)]
+pub struct Status {
+    started: Instant,
+    groups: RwLock<BTreeMap<&'static str, Arc<GroupStatus>>>,
+    partitions: RwLock<BTreeMap<(String, i32), Arc<PartitionStatus>>>,
+    counters: RwLock<BTreeMap<CounterKey, Arc<AtomicU64>>>,
+    /// Troubles that hold now, by where they are; removed when they end.
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+    /// Bytes held from the budget of the current generation.
+    pub budget_held_bytes: AtomicU64,
+    /// Key of the file that landed last.
+    pub last_file: Mutex<Option<LandedFile>>,
+}
+
+/// Name of a counter and its labels, in the words of `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CounterKey {
+    /// For example `groundtrack_records_landed_total`.
+    pub name: &'static str,
+    /// Label names and values.
+    pub labels: Vec<(&'static str, String)>,
+}
+
+/// Something that is wrong now.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// In plain words, with how to mend it.
+    pub text: String,
+    /// Milliseconds since 1970 UTC.
+    pub since_ms: i64,
+    /// Whether `/healthz` answers 503 because of it.
+    pub unhealthy: bool,
+}
+
+/// A file that landed.
+#[derive(Debug, Clone)]
+pub struct LandedFile {
+    /// Its full key.
+    pub key: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Milliseconds since 1970 UTC.
+    pub landed_at_ms: i64,
+}
+
+/// One group of actors over all its generations.
+#[derive(Debug)]
+pub struct GroupStatus {
+    /// Number of the current generation; 0: none was started.
+    pub generation: AtomicU64,
+    /// Generations that ended though they should run.
+    pub restarts: AtomicU64,
+    /// Whether a generation runs now.
+    pub running: AtomicBool,
+    /// Why the last generation ended; empty: none has.
+    pub last_failure: Mutex<String>,
+    actors: RwLock<BTreeMap<&'static str, Arc<Pulse>>>,
+}
+
+/// The life sign of one actor: when it last made progress, and what it waits for.
+#[derive(Debug)]
+pub struct Pulse {
+    epoch: Instant,
+    last_progress_ms: AtomicU64,
+    /// Empty: it works. A hung actor is one that works and makes no progress.
+    waits_for: Mutex<&'static str>,
+    /// Progress made so far; rises with each.
+    pub beats: AtomicU64,
+}
+
+/// One partition, as seen by this process.
+#[derive(Debug, Default)]
+pub struct PartitionStatus {
+    /// Where it stands.
+    pub state: Mutex<PartitionState>,
+    /// The checkpoint's next offset; -1: not known.
+    pub next_offset: AtomicI64,
+    /// First offset of the log; -1: not known.
+    pub log_start: AtomicI64,
+    /// Behind the last offset of the log; -1: not known.
+    pub log_end: AtomicI64,
+    /// The position of reading; -1: not known.
+    pub position: AtomicI64,
+    /// Records landed by this process.
+    pub records_landed: AtomicU64,
+    /// Of them, dead letters.
+    pub dead_letters: AtomicU64,
+    /// Timestamp of the last record landed, milliseconds since 1970 UTC; 0: none.
+    pub last_timestamp_ms: AtomicI64,
+    /// When something last landed, milliseconds since 1970 UTC; 0: nothing has.
+    pub landed_at_ms: AtomicI64,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PartitionState {
+    /// Another member of the group has it.
+    #[default]
+    NotOurs,
+    /// Its checkpoint is being claimed.
+    Claiming,
+    /// A batch that was begun before is being read again.
+    Replaying,
+    /// It is being landed.
+    Landing,
+    /// It stopped; why, and how to go on.
+    Stopped(String),
+}
+
+impl Status {
+    /// Nothing has happened yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            groups: RwLock::default(),
+            partitions: RwLock::default(),
+            counters: RwLock::default(),
+            troubles: Mutex::default(),
+            budget_held_bytes: AtomicU64::new(0),
+            last_file: Mutex::default(),
+        })
+    }
+
+    /// When the process started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The group of this name, made at its first mention.
+    pub fn group(&self, name: &'static str) -> Arc<GroupStatus> {
+        get_or_insert(&self.groups, name, || {
+            Arc::new(GroupStatus {
+                generation: AtomicU64::new(0),
+                restarts: AtomicU64::new(0),
+                running: AtomicBool::new(false),
+                last_failure: Mutex::default(),
+                actors: RwLock::default(),
+            })
+        })
+    }
+
+    /// All groups by name.
+    pub fn groups(&self) -> Vec<(&'static str, Arc<GroupStatus>)> {
+        read(&self.groups)
+            .iter()
+            .map(|(name, group)| (*name, group.clone()))
+            .collect()
+    }
+
+    /// The partition, made at its first mention.
+    pub fn partition(&self, topic: &str, partition: i32) -> Arc<PartitionStatus> {
+        get_or_insert(&self.partitions, (topic.to_owned(), partition), || {
+            Arc::new(PartitionStatus {
+                next_offset: AtomicI64::new(-1),
+                log_start: AtomicI64::new(-1),
+                log_end: AtomicI64::new(-1),
+                position: AtomicI64::new(-1),
+                ..PartitionStatus::default()
+            })
+        })
+    }
+
+    /// All partitions by topic and number.
+    pub fn partitions(&self) -> Vec<((String, i32), Arc<PartitionStatus>)> {
+        read(&self.partitions)
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Adds to a counter, made at its first mention.
+    pub fn count(&self, name: &'static str, labels: &[(&'static str, &str)], by: u64) {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        get_or_insert(&self.counters, CounterKey { name, labels }, Arc::default)
+            .fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// All counters.
+    pub fn counters(&self) -> Vec<(CounterKey, u64)> {
+        read(&self.counters)
+            .iter()
+            .map(|(key, value)| (key.clone(), value.load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// Says that something is wrong now. Returns whether it was not already known.
+    pub fn trouble(&self, place: &str, text: &str, unhealthy: bool) -> bool {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_ms = troubles.get(place).map(|known| known.since_ms);
+        troubles.insert(
+            place.to_owned(),
+            Trouble {
+                text: text.to_owned(),
+                since_ms: since_ms.unwrap_or_else(now_ms),
+                unhealthy,
+            },
+        );
+        since_ms.is_none()
+    }
+
+    /// Says that it is well again. Returns since when it was not, if it was not.
+    pub fn mended(&self, place: &str) -> Option<Trouble> {
+        self.troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(place)
+    }
+
+    /// All that is wrong now, by place.
+    pub fn troubles(&self) -> Vec<(String, Trouble)> {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles
+            .iter()
+            .map(|(place, trouble)| (place.clone(), trouble.clone()))
+            .collect()
+    }
+}
+
+impl GroupStatus {
+    /// A fresh life sign for an actor of a new generation.
+    pub fn pulse(&self, actor: &'static str) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse {
+            epoch: Instant::now(),
+            last_progress_ms: AtomicU64::new(0),
+            waits_for: Mutex::new("its start"),
+            beats: AtomicU64::new(0),
+        });
+        self.actors
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(actor, pulse.clone());
+        pulse
+    }
+
+    /// The actors of the current generation.
+    pub fn actors(&self) -> Vec<(&'static str, Arc<Pulse>)> {
+        read(&self.actors)
+            .iter()
+            .map(|(name, pulse)| (*name, pulse.clone()))
+            .collect()
+    }
+}
+
+impl Pulse {
+    /// It works from now on: it must make progress.
+    pub fn works(&self) {
+        self.waits("");
+    }
+
+    /// It waits for this, which may take any time: "records", "the store", "Kafka".
+    pub fn waits(&self, reason: &'static str) {
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+        let now_ms = self.epoch.elapsed().as_millis() as u64;
+        self.last_progress_ms.store(now_ms, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it waits for; empty: it works.
+    pub fn waits_for(&self) -> &'static str {
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since it last made progress or began to wait.
+    pub fn silent_ms(&self) -> u64 {
+        let now_ms = self.epoch.elapsed().as_millis() as u64;
+        now_ms.saturating_sub(self.last_progress_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether it works without progress for longer than this.
+    pub fn is_hung(&self, heartbeat: std::time::Duration) -> bool {
+        self.waits_for().is_empty() && u128::from(self.silent_ms()) > heartbeat.as_millis()
+    }
+}
+
+/// Milliseconds since 1970 UTC.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn get_or_insert<K: Ord, V: Clone>(
+    map: &RwLock<BTreeMap<K, V>>,
+    key: K,
+    make: impl FnOnce() -> V,
+) -> V {
+    if let Some(value) = read(map).get(&key) {
+        return value.clone();
+    }
+    map.write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(key)
+        .or_insert_with(make)
+        .clone()
+}
