@@ -98,6 +98,7 @@ fn scalar_type(scalar: ScalarType) -> DataType {
     }
 }
 
-fn instant() -> DataType {
+/// The one type that all readers take for a time.
+pub fn instant() -> DataType {
     DataType::Timestamp(ArrowTimeUnit::Microsecond, Some("UTC".into()))
 }

@@ -5,6 +5,8 @@
 
 pub mod broker;
 pub mod claims;
+pub mod folders;
 pub mod layout;
 pub mod offsets;
+pub mod parquet_file;
 pub mod protocol;

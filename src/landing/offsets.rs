@@ -31,6 +31,19 @@ impl OffsetSet {
         }
     }
 
+    /// Adds [from, to), which begins at or above all that is in it.
+    pub fn append(&mut self, from: i64, to: i64) {
+        debug_assert!(
+            self.ranges.last().is_none_or(|last| last.1 <= from),
+            "appended in rising order"
+        );
+        match self.ranges.last_mut() {
+            _ if from >= to => {}
+            Some(last) if last.1 == from => last.1 = to,
+            _ => self.ranges.push((from, to)),
+        }
+    }
+
     /// The set [from, to).
     pub fn from_range(from: i64, to: i64) -> Self {
         Self {
