@@ -16,6 +16,8 @@ struct Account {
     held_bytes: AtomicU64,
     /// Wakes who waits for room.
     freed: Notify,
+    /// Wakes who can make room.
+    asked: Notify,
 }
 
 /// Bytes held from a [`Budget`]; given back when dropped.
@@ -32,6 +34,7 @@ impl Budget {
             limit_bytes,
             held_bytes: AtomicU64::new(0),
             freed: Notify::new(),
+            asked: Notify::new(),
         }))
     }
 
@@ -69,6 +72,16 @@ impl Budget {
             account: self.0.clone(),
             bytes,
         }
+    }
+
+    /// Says that the subscriber found no room: whoever holds the largest open file closes it early.
+    pub fn ask_for_room(&self) {
+        self.0.asked.notify_one();
+    }
+
+    /// Waits until the subscriber asks for room. One waiter; a request made before it waits counts.
+    pub async fn wait_asked(&self) {
+        self.0.asked.notified().await;
     }
 
     /// Waits until something is given back.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::budget::Grant;
 use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetSet;
+use crate::landing::protocol::batch::Intent;
 use crate::landing::protocol::checkpoint::LastRecord;
 
 /// One answer of the source, as received: poller to publisher. The reply says whether the
@@ -392,10 +393,20 @@ pub struct Batch {
     pub read: OffsetSet,
     /// The last record of the range.
     pub last: Option<LastRecord>,
-    /// The files, in the order of their keys, the dead letters (if any) last.
-    pub files: Vec<BatchFile>,
+    /// Full keys in the order in which they are created; the dead letters' is the last. Empty:
+    /// nothing was read, and the batch only closes its claim.
+    pub keys: Vec<String>,
+    /// The data files, one for each key but the last.
+    pub data: Vec<BatchFile>,
+    /// The dead letters; `None`: there are none.
+    pub dead_letters: Option<BatchFile>,
+    /// How many dead letters there are of each cause.
+    pub causes: Vec<(Cause, u64)>,
     /// Nothing of this claim follows.
     pub closes_claim: bool,
+    /// Shared by all batches of the partition that have not landed yet, and by the accumulator,
+    /// which so knows whether one is under way.
+    pub in_flight: Arc<()>,
     /// The bytes of the budget that the files hold.
     pub grant: Grant,
 }
@@ -403,12 +414,88 @@ pub struct Batch {
 /// One finished file of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchFile {
-    /// The full key.
-    pub key: String,
     /// The offsets of its rows.
     pub offsets: OffsetSet,
     /// The Parquet file.
     pub body: Bytes,
+}
+
+/// The intent before: uploader to checkpoint. Answered when the range is pending in the
+/// checkpoint.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Sealed")]
+pub struct Begin {
+    /// Whose range it is.
+    pub claim: ClaimId,
+    /// The range, its keys and its layout.
+    pub intent: Intent,
+}
+
+/// The proof after: uploader to checkpoint. Answered when the range has landed in the checkpoint
+/// and, if there is a next, that is pending.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Sealed")]
+pub struct Landed {
+    /// Whose range it is.
+    pub claim: ClaimId,
+    /// The last record of the range.
+    pub last: Option<LastRecord>,
+    /// Begun in the same swap.
+    pub next: Option<Intent>,
+}
+
+/// The checkpoint's answer to [`Begin`] and [`Landed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealed {
+    /// It is in the checkpoint.
+    Yes,
+    /// The claim has ended: drop everything of it.
+    Dropped,
+}
+
+/// An upload that cannot be finished: uploader to checkpoint, which ends the claim.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Upset {
+    /// Whose range it is.
+    pub claim: ClaimId,
+    /// Why.
+    pub reason: UpsetReason,
+}
+
+/// Why an upload cannot be finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpsetReason {
+    /// Read the range again with these offsets forced among the dead letters.
+    ReplayForced(OffsetSet),
+    /// Records of the range are lost, and the operator has not given his word.
+    AwaitWord,
+    /// An object of a listed key is somebody else's.
+    Foreign {
+        /// Its key.
+        key: String,
+        /// What differs.
+        why: String,
+    },
+}
+
+/// All of a claim has landed and nothing follows: uploader to checkpoint.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Closed {
+    /// The claim.
+    pub claim: ClaimId,
+}
+
+/// Offsets that were read and hold nothing, for as long as a batch may be old: accumulator to
+/// checkpoint.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Holes {
+    /// Whose offsets these are.
+    pub claim: ClaimId,
+    /// Behind the last of them.
+    pub to: i64,
 }
 
 /// Sent down the stages behind the last block: each replies when all it held has gone on, the

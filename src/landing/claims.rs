@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::landing::protocol::checkpoint::Pending;
+use crate::landing::protocol::footer::Identity;
 use crate::messages::ClaimId;
 
 /// Shared by the stages of one generation.
@@ -15,7 +16,16 @@ pub struct Claims(Arc<RwLock<HashMap<i32, Held>>>);
 #[derive(Debug, Clone)]
 struct Held {
     epoch: u64,
-    purpose: Purpose,
+    holding: Holding,
+}
+
+/// What a claim holds.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// Whose records these are; goes into every footer.
+    pub identity: Arc<Identity>,
+    /// What they become.
+    pub purpose: Purpose,
 }
 
 /// What the records of a claim become.
@@ -43,14 +53,14 @@ pub struct Replay {
 }
 
 impl Claims {
-    /// From now on this claim is the partition's newest, for this purpose.
-    pub fn hold(&self, claim: ClaimId, purpose: Purpose) {
+    /// From now on this claim is the partition's newest.
+    pub fn hold(&self, claim: ClaimId, holding: Holding) {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
         held.insert(
             claim.partition,
             Held {
                 epoch: claim.epoch,
-                purpose,
+                holding,
             },
         );
     }
@@ -81,18 +91,32 @@ impl Claims {
             .is_some_and(|held| held.epoch == claim.epoch)
     }
 
-    /// What this claim is for; `None`: it no longer counts.
-    pub fn purpose(&self, claim: ClaimId) -> Option<Purpose> {
+    /// What this claim holds; `None`: it no longer counts.
+    pub fn holding(&self, claim: ClaimId) -> Option<Holding> {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
         held.get(&claim.partition)
             .filter(|held| held.epoch == claim.epoch)
-            .map(|held| held.purpose.clone())
+            .map(|held| held.holding.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn landing_from(begin: i64) -> Holding {
+        let identity = Identity {
+            cluster_id: String::new(),
+            topic_id: String::new(),
+            topic: "iss".into(),
+            partition: 1,
+            group: "g".into(),
+        };
+        Holding {
+            identity: Arc::new(identity),
+            purpose: Purpose::Land { begin },
+        }
+    }
 
     #[test]
     fn only_the_newest_claim_of_a_partition_counts() {
@@ -107,14 +131,12 @@ mod tests {
                 epoch: 5,
             },
         );
-        claims.hold(old, Purpose::Land { begin: 0 });
-        claims.hold(new, Purpose::Land { begin: 7 });
-        assert!(!claims.is_current(old) && claims.purpose(old).is_none());
+        claims.hold(old, landing_from(0));
+        claims.hold(new, landing_from(7));
+        assert!(!claims.is_current(old) && claims.holding(old).is_none());
         claims.end(old);
-        assert!(matches!(
-            claims.purpose(new),
-            Some(Purpose::Land { begin: 7 })
-        ));
+        let purpose = claims.holding(new).map(|holding| holding.purpose);
+        assert!(matches!(purpose, Some(Purpose::Land { begin: 7 })));
         claims.release(1);
         assert!(!claims.is_current(new));
     }

@@ -3,10 +3,12 @@
 //! In the order of the data: subscriber, flattener, accumulator, uploader, checkpoint.
 //! [`protocol`] decides; the actors do what it says.
 
+pub mod accumulator;
 pub mod broker;
 pub mod claims;
 pub mod folders;
 pub mod layout;
 pub mod offsets;
+pub mod open_batch;
 pub mod parquet_file;
 pub mod protocol;
