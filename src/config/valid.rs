@@ -2,11 +2,14 @@
 //! of what was written, or by [`Config::default`], which is the configuration of an empty file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::secrets;
 
 /// A whole checked configuration. Immutable for a generation of actors.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +38,8 @@ pub struct Config {
     pub log: Log,
 }
 
-/// `[source]`: the JSON HTTP API that is polled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[source]`: the JSON HTTP API that is polled. Its `Debug` hides the userinfo of the address.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Source {
     /// An http or https address.
     pub url: String,
@@ -48,8 +51,9 @@ pub struct Source {
     pub stale_after: Duration,
 }
 
-/// `[kafka]`: the brokers, the topic and the consumer group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[kafka]`: the brokers, the topic and the consumer group. Its `Debug` hides passwords, secrets
+/// and key material among the options.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Kafka {
     /// `host:port` of the first brokers to ask; at least one.
     pub brokers: Vec<String>,
@@ -63,6 +67,37 @@ pub struct Kafka {
     pub start: Start,
     /// librdkafka properties passed on as they are; none that the guarantees need.
     pub options: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Source")
+            .field("url", &secrets::without_userinfo(&self.url))
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("stale_after", &self.stale_after)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: BTreeMap<&String, String> = self
+            .options
+            .iter()
+            .map(|(name, value)| (name, secrets::presentable(name, value)))
+            .collect();
+        formatter
+            .debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("group", &self.group)
+            .field("instance_id", &self.instance_id)
+            .field("start", &self.start)
+            .field("options", &options)
+            .finish()
+    }
 }
 
 /// `kafka.start`: where a partition without a checkpoint starts.

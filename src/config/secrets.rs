@@ -1,0 +1,94 @@
+//! What must not reach a log, an error or a status: passwords, key material, a URL's userinfo.
+
+/// Stands in for what is hidden.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// Whether a key's value is a secret, by its name. Also hides some that are none, as a token's
+/// endpoint: of the two errors that is the harmless one.
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    [
+        "pass",
+        "pwd",
+        "secret",
+        "token",
+        "credential",
+        "private",
+        "key.pem",
+        "key_pem",
+        "ssl_key",
+        "access_key",
+        "oauthbearer.config",
+        "oauthbearer.extensions",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
+}
+
+/// A value as it may be shown under this key.
+pub(super) fn presentable(key: &str, value: &str) -> String {
+    if is_secret(key) {
+        HIDDEN.to_owned()
+    } else {
+        without_userinfo(value)
+    }
+}
+
+/// The text with what stands between `://` and `@` of each URL hidden.
+pub(super) fn without_userinfo(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let authority = after
+            .find(|c: char| matches!(c, '/' | '?' | '#' | '"' | '\'') || c.is_whitespace())
+            .unwrap_or(after.len());
+        rest = match after[..authority].rfind('@') {
+            Some(at) => {
+                shown.push_str(HIDDEN);
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    shown.push_str(rest);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_userinfo_of_a_url_is_hidden() {
+        for (text, expected) in [
+            ("http://user:pw@host/x@y", "http://(hidden)@host/x@y"),
+            ("http://a@b@c/", "http://(hidden)@c/"),
+            ("http://host/x", "http://host/x"),
+            ("[\"http://u:p@h\"]", "[\"http://(hidden)@h\"]"),
+            ("no url", "no url"),
+        ] {
+            assert_eq!(without_userinfo(text), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_secrets_and_key_material_are_secrets() {
+        for key in [
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.key.pem",
+            "ssl.keystore.password",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "SASL.PASSWORD",
+        ] {
+            assert!(is_secret(key), "{key}");
+        }
+        for key in ["sasl.username", "topic", "ssl.ca.location", "kms_key_id"] {
+            assert!(!is_secret(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! What is written, as a tree in which every value knows where it stands: the file, and laid over
+//! it the environment and `--set`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Inputs;
+use super::mistakes::{Mistake, Origin};
+use super::secrets;
+
+/// What the environment variables that count begin with.
+pub(super) const ENVIRONMENT_PREFIX: &str = "GROUNDTRACK_";
+
+/// The table whose keys hold dots, because librdkafka's names do.
+const OPTIONS: [&str; 2] = ["kafka", "options"];
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) value: Value,
+    /// As it was written.
+    pub(super) shown: String,
+    /// Of an override: the whole text, which is the value where its reading as TOML does not fit.
+    pub(super) text: Option<String>,
+}
+
+/// A value, its parts with places of their own.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// Neither table nor list. Times are texts.
+    Scalar(toml::Value),
+    /// A list.
+    Array(Vec<Node>),
+    /// A table.
+    Table(Table),
+}
+
+/// Keys and their values.
+pub(super) type Table = BTreeMap<String, Node>;
+
+impl Node {
+    /// The value without its places, as serde reads it.
+    pub(super) fn plain(&self) -> toml::Value {
+        match &self.value {
+            Value::Scalar(value) => value.clone(),
+            Value::Array(items) => toml::Value::Array(items.iter().map(Self::plain).collect()),
+            Value::Table(table) => toml::Value::Table(
+                table
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.plain()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// Lays all sources over each other, weakest first. What TOML's grammar refuses is among the
+/// mistakes; the rest of the file is still read.
+pub(super) fn build(inputs: &Inputs<'_>) -> (Table, Vec<Mistake>) {
+    let file = File {
+        name: inputs.file_name.into(),
+        text: inputs.text,
+    };
+    let (mut root, mut mistakes) = file.read();
+    flatten_options(&mut root, &mut mistakes);
+    let mut environment: Vec<_> = inputs.environment.iter().collect();
+    environment.sort();
+    for (name, text) in environment {
+        if let Some(keys) = variable_keys(name) {
+            let origin = Origin::Environment(name.clone());
+            mistakes.extend(overlay(&mut root, &keys, override_node(origin, text)));
+        }
+    }
+    for (position, set) in inputs.sets.iter().enumerate() {
+        let origin = Origin::Set(position);
+        match split_key(set) {
+            Some((keys, rest)) if rest.starts_with('=') => {
+                let node = override_node(origin, rest[1..].trim());
+                mistakes.extend(overlay(&mut root, &joined_option(keys), node));
+            }
+            // The text may hold a password behind whatever stands for the key.
+            _ => mistakes.push(Mistake {
+                origin,
+                key: String::new(),
+                value: None,
+                right: "must be written section.key=value".to_owned(),
+            }),
+        }
+    }
+    (root, mistakes)
+}
+
+struct File<'a> {
+    name: Arc<str>,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn read(&self) -> (Table, Vec<Mistake>) {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        let mut root = self.table(document.get_ref());
+        let mut refused: BTreeMap<usize, Mistake> = BTreeMap::new();
+        for error in errors {
+            let start = error.span().map_or(self.text.len(), |span| span.start);
+            let line = line_of(self.text.as_bytes(), start);
+            refused
+                .entry(line)
+                .or_insert_with(|| self.grammar(line, error.message()));
+        }
+        // What was recovered from such a line is a guess: no second mistake is made of it.
+        forget_lines(&mut root, &refused);
+        (root, refused.into_values().collect())
+    }
+
+    /// A mistake against TOML's grammar, with the key of its line where that is plainly one.
+    fn grammar(&self, line: usize, message: &str) -> Mistake {
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let plain = |key: &str| {
+            !key.is_empty()
+                && key
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_-.\"'".contains(c))
+        };
+        // The last line of a key in base64 may end in `=`: never show what is before that.
+        let pair = text
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .filter(|(key, value)| plain(key) && !value.is_empty() && !value.starts_with('='));
+        Mistake {
+            origin: self.origin(line),
+            key: pair.map(|(key, _)| key.to_owned()).unwrap_or_default(),
+            value: pair.map(|(key, value)| secrets::presentable(key, value)),
+            right: format!("must be TOML: {message}"),
+        }
+    }
+
+    fn origin(&self, line: usize) -> Origin {
+        Origin::File {
+            name: self.name.clone(),
+            line,
+        }
+    }
+
+    fn table(&self, table: &DeTable<'_>) -> Table {
+        table
+            .iter()
+            .map(|(key, value)| {
+                (
+                    key.get_ref().to_string(),
+                    self.node(value, key.span().start),
+                )
+            })
+            .collect()
+    }
+
+    fn node(&self, value: &Spanned<DeValue<'_>>, start: usize) -> Node {
+        Node {
+            origin: self.origin(line_of(self.text.as_bytes(), start)),
+            value: match value.get_ref() {
+                DeValue::Array(items) => Value::Array(
+                    items
+                        .iter()
+                        .map(|item| self.node(item, item.span().start))
+                        .collect(),
+                ),
+                DeValue::Table(table) => Value::Table(self.table(table)),
+                scalar => Value::Scalar(plain_scalar(scalar)),
+            },
+            shown: slice(self.text, value.span()),
+            text: None,
+        }
+    }
+}
+
+/// A number too large for its type becomes one that no key takes.
+fn plain_scalar(value: &DeValue<'_>) -> toml::Value {
+    match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(toml::Value::Float(f64::NAN), toml::Value::Integer),
+        DeValue::Float(number) => toml::Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(yes) => toml::Value::Boolean(*yes),
+        DeValue::Datetime(time) => toml::Value::String(time.to_string()),
+        // Both are taken apart by the caller.
+        DeValue::Array(_) => toml::Value::Array(Vec::new()),
+        DeValue::Table(_) => toml::Value::Table(toml::Table::new()),
+    }
+}
+
+fn slice(text: &str, span: Range<usize>) -> String {
+    text.get(span).unwrap_or_default().to_owned()
+}
+
+/// The number of the line, from 1, in which this byte is.
+pub(super) fn line_of(text: &[u8], position: usize) -> usize {
+    let before = &text[..position.min(text.len())];
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn forget_lines(table: &mut Table, lines: &BTreeMap<usize, Mistake>) {
+    table.retain(|_, node| {
+        if let Value::Table(inner) = &mut node.value {
+            forget_lines(inner, lines);
+            return true;
+        }
+        if let Value::Array(items) = &mut node.value {
+            for item in items {
+                if let Value::Table(inner) = &mut item.value {
+                    forget_lines(inner, lines);
+                }
+            }
+        }
+        !matches!(&node.origin, Origin::File { line, .. } if lines.contains_key(line))
+    });
+}
+
+/// `security.protocol = "ssl"` without quotes is a table in TOML; nobody means one.
+fn flatten_options(root: &mut Table, mistakes: &mut Vec<Mistake>) {
+    let Some(Value::Table(kafka)) = root.get_mut(OPTIONS[0]).map(|node| &mut node.value) else {
+        return;
+    };
+    let Some(Value::Table(options)) = kafka.get_mut(OPTIONS[1]).map(|node| &mut node.value) else {
+        return;
+    };
+    let mut flat = Table::new();
+    let mut waiting: Vec<(String, Node)> = std::mem::take(options).into_iter().collect();
+    while let Some((name, node)) = waiting.pop() {
+        match node.value {
+            Value::Table(inner) => waiting.extend(
+                inner
+                    .into_iter()
+                    .map(|(key, node)| (format!("{name}.{key}"), node)),
+            ),
+            _ => {
+                if let Some(twice) = flat.insert(name.clone(), node) {
+                    mistakes.push(Mistake {
+                        origin: twice.origin,
+                        key: format!("{}.{name}", OPTIONS.join(".")),
+                        value: Some(secrets::presentable(&name, &twice.shown)),
+                        right: "must be given once: it stands here with and without quotes"
+                            .to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    *options = flat;
+}
+
+/// The keys that a variable's name stands for; `None`: not one of ours.
+fn variable_keys(name: &str) -> Option<Vec<String>> {
+    let rest = name.strip_prefix(ENVIRONMENT_PREFIX)?;
+    let parts: Vec<&str> = rest.split("__").collect();
+    if parts.len() < 2 {
+        return None;
+    }
+    let mut keys: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
+    if keys.len() > 2 && keys[..2] == OPTIONS {
+        let option = parts[2..].join("__");
+        keys.truncate(2);
+        keys.push(option_of_variable(&option));
+    }
+    Some(keys)
+}
+
+/// Shells and systemd allow no dots in a variable's name, and most properties have some: without
+/// one, `SECURITY_PROTOCOL` is `security.protocol`.
+fn option_of_variable(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    if name.contains('.') {
+        name.to_owned()
+    } else if lower == "log_level" {
+        lower
+    } else {
+        lower.replace('_', ".")
+    }
+}
+
+/// `kafka.options.security.protocol` names one property.
+fn joined_option(mut keys: Vec<String>) -> Vec<String> {
+    if keys.len() > 3 && keys[..2] == OPTIONS {
+        let name = keys[2..].join(".");
+        keys.truncate(2);
+        keys.push(name);
+    }
+    keys
+}
+
+/// The value is read as TOML, and as plain text where it is not.
+fn override_node(origin: Origin, text: &str) -> Node {
+    let parsed = DeValue::parse(text).ok();
+    let value = match &parsed {
+        Some(value) => with_origin(value, &origin),
+        None => Value::Scalar(toml::Value::String(text.to_owned())),
+    };
+    Node {
+        origin,
+        value,
+        shown: text.to_owned(),
+        text: Some(text.to_owned()),
+    }
+}
+
+fn with_origin(value: &Spanned<DeValue<'_>>, origin: &Origin) -> Value {
+    let node = |value: &Spanned<DeValue<'_>>| {
+        let inner = with_origin(value, origin);
+        let mut node = Node {
+            origin: origin.clone(),
+            value: inner,
+            shown: String::new(),
+            text: None,
+        };
+        node.shown = node.plain().to_string();
+        node
+    };
+    match value.get_ref() {
+        DeValue::Array(items) => Value::Array(items.iter().map(node).collect()),
+        DeValue::Table(table) => Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| (key.get_ref().to_string(), node(value)))
+                .collect(),
+        ),
+        scalar => Value::Scalar(plain_scalar(scalar)),
+    }
+}
+
+/// Puts an override in its place. A table laid over one adds to it; all else replaces.
+fn overlay(table: &mut Table, keys: &[String], node: Node) -> Option<Mistake> {
+    let (key, rest) = keys.split_first()?;
+    if rest.is_empty() {
+        match (table.get_mut(key).map(|old| &mut old.value), node.value) {
+            (Some(Value::Table(old)), Value::Table(new)) => {
+                return new
+                    .into_iter()
+                    .find_map(|(key, node)| overlay(old, &[key], node));
+            }
+            (_, value) => table.insert(key.clone(), Node { value, ..node }),
+        };
+        return None;
+    }
+    let origin = node.origin.clone();
+    let inner = table.entry(key.clone()).or_insert_with(|| Node {
+        origin: origin.clone(),
+        value: Value::Table(Table::new()),
+        shown: String::new(),
+        text: None,
+    });
+    match &mut inner.value {
+        Value::Table(inner) => overlay(inner, rest, node),
+        _ => Some(Mistake {
+            origin,
+            key: keys.join("."),
+            value: Some(secrets::presentable(&keys.join("."), &node.shown)),
+            right: format!("must name a key of a table: {key} is none, so set it as a whole"),
+        }),
+    }
+}
+
+/// Takes the dotted key off the front of a text: its parts, and what follows (empty, or from `=`
+/// on). Parts may be quoted as in TOML; bare ones may hold anything but dots, quotes and `=`.
+/// `None`: no such key.
+pub(super) fn split_key(text: &str) -> Option<(Vec<String>, &str)> {
+    let mut keys = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        let end = match rest.chars().next()? {
+            quote @ ('"' | '\'') => quoted_end(rest, quote)?,
+            _ => rest.find(['.', '=', '"', '\'']).unwrap_or(rest.len()),
+        };
+        let (part, after) = rest.split_at(end);
+        keys.push(key_part(part)?);
+        rest = after.trim_start();
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None if rest.is_empty() || rest.starts_with('=') => return Some((keys, rest)),
+            None => return None,
+        }
+    }
+}
+
+fn key_part(part: &str) -> Option<String> {
+    if part.starts_with(['"', '\'']) {
+        return match DeValue::parse(part).ok()?.get_ref() {
+            DeValue::String(key) => Some(key.to_string()),
+            _ => None,
+        };
+    }
+    let part = part.trim();
+    (!part.is_empty()).then(|| part.to_owned())
+}
+
+/// Where a quoted text at the front ends, its quotes included.
+fn quoted_end(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    for (position, character) in text.char_indices().skip(1) {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quote == '"' => escaped = true,
+            _ if character == quote => return Some(position + 1),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,685 @@
+//! From what is written to what is valid: each value on its own, then against the others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::defaults::{INSTANCE_ID, MEMORY_MIN_BYTES, SYSTEMD_STOP_TIMEOUT};
+use super::mistakes::Mistake;
+use super::units::{Size, Words, partition_units};
+use super::valid::{Config, Encryption, Skip, Source, StoreLocation, Web};
+use super::written::{self, Given, Place, Written};
+use super::{columns, kafka_options};
+
+/// What Kafka allows in a topic's name and in an instance id, and how much of it.
+const KAFKA_NAME_MAX: usize = 249;
+
+/// An instance id leaves room for the `-once` that `--until-caught-up` adds.
+const INSTANCE_ID_MAX: usize = KAFKA_NAME_MAX - "-once".len();
+
+/// The longest name of a file on Linux.
+const FILE_NAME_MAX: usize = 255;
+
+/// What an object's name has beside the topic: dashes, partition, two offsets, `.parquet`. Five
+/// digits more than the partition's five allow for Kafka's largest.
+const OBJECT_NAME_REST: usize = "-00000-00000000000000000000-00000000000000000000.parquet".len() + 5;
+
+/// The longest key of S3, in bytes.
+const KEY_MAX: usize = 1024;
+
+/// The Hive folders in front of an object's name, the unknown date being the longest.
+const HIVE_FOLDERS: usize = "/date=__HIVE_DEFAULT_PARTITION__/hour=__HIVE_DEFAULT_PARTITION__/".len();
+
+/// The longest path of a Unix socket, its end mark not counted.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Checks all that is written, on top of the defaults. The configuration is meant only if there
+/// is no mistake.
+pub(super) fn validate(written: Written, hostname: &str, name: &str) -> (Config, Vec<Mistake>) {
+    let mut config = Config::of_host(hostname, name);
+    let mut checks = Checks::default();
+    if let Some(source) = written.source {
+        config.source = Some(checks.source(source));
+    }
+    checks.kafka(written.kafka, &mut config, hostname, name);
+    checks.limits_and_max_bytes(written.limits, &mut config, written.files.max_bytes.clone());
+    let partition_time = checks.files(written.files, &mut config);
+    checks.store(written.store, &mut config);
+    checks.s3(written.s3, &mut config);
+    checks.supervision(written.supervision, &mut config);
+    config.skip = checks.skips(written.skip);
+    checks.web(written.web, &mut config);
+    checks.rest(written.status, written.log, &mut config);
+    let mut mistakes = checks.mistakes;
+    mistakes.extend(columns::check(
+        written.extra,
+        written.columns,
+        partition_time,
+        &mut config,
+    ));
+    mistakes.extend(kafka_options::check(written.options, &mut config));
+    (config, mistakes)
+}
+
+/// How a key came by its value.
+#[derive(Debug)]
+enum Mark {
+    /// By its default.
+    Default,
+    /// It was written, and is valid by itself.
+    Set(Place),
+    /// It was written, and is a mistake already.
+    Wrong,
+}
+
+impl Mark {
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Set(place) => Some(place),
+            _ => None,
+        }
+    }
+}
+
+/// One side of a comparison.
+struct Side<'a> {
+    mark: &'a Mark,
+    key: &'a str,
+    value: String,
+}
+
+fn side<'a>(mark: &'a Mark, key: &'a str, value: Duration) -> Side<'a> {
+    Side {
+        mark,
+        key,
+        value: humantime::format_duration(value).to_string(),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Checks {
+    mistakes: Vec<Mistake>,
+}
+
+impl Checks {
+    /// Puts a written value in its place if its check takes it.
+    fn set<T, U>(
+        &mut self,
+        given: Option<Given<T>>,
+        target: &mut U,
+        check: impl FnOnce(T) -> Result<U, String>,
+    ) -> Mark {
+        let Some(Given { value, place }) = given else {
+            return Mark::Default;
+        };
+        match value.map(check) {
+            Some(Ok(valid)) => {
+                *target = valid;
+                Mark::Set(place)
+            }
+            Some(Err(right)) => {
+                self.mistakes.push(place.mistake(right));
+                Mark::Wrong
+            }
+            None => Mark::Wrong,
+        }
+    }
+
+    /// A rule between two keys, reported at the one that was written; between defaults, or where
+    /// one is a mistake already, there is nothing to say.
+    fn compare(&mut self, holds: bool, low: &Side<'_>, below: &str, high: &Side<'_>, above: &str) {
+        let wrong = |side: &Side<'_>| matches!(side.mark, Mark::Wrong);
+        if holds || wrong(low) || wrong(high) {
+            return;
+        }
+        let mistake = match (low.mark.place(), high.mark.place()) {
+            (Some(place), _) => place.mistake(format!("must be {below} {} ({})", high.key, high.value)),
+            (None, Some(place)) => {
+                place.mistake(format!("must be {above} {} ({})", low.key, low.value))
+            }
+            (None, None) => return,
+        };
+        self.mistakes.push(mistake);
+    }
+
+    fn source(&mut self, written: written::Source) -> Source {
+        let mut source = Source::default();
+        self.set(written.url, &mut source.url, source_url);
+        let interval = self.set(written.interval, &mut source.interval, |p| not_zero(p.0));
+        let timeout = self.set(written.timeout, &mut source.timeout, |p| not_zero(p.0));
+        let stale = self.set(written.stale_after, &mut source.stale_after, |p| not_zero(p.0));
+        let every = side(&interval, "source.interval", source.interval);
+        self.compare(
+            source.timeout < source.interval,
+            &side(&timeout, "source.timeout", source.timeout),
+            "below",
+            &every,
+            "above",
+        );
+        self.compare(
+            source.interval < source.stale_after,
+            &every,
+            "below",
+            &side(&stale, "source.stale_after", source.stale_after),
+            "above",
+        );
+        source
+    }
+
+    fn kafka(&mut self, written: written::Kafka, config: &mut Config, hostname: &str, name: &str) {
+        let kafka = &mut config.kafka;
+        self.set(written.brokers, &mut kafka.brokers, brokers);
+        self.set(written.topic, &mut kafka.topic, |topic| {
+            kafka_name(topic, KAFKA_NAME_MAX)
+        });
+        self.set(written.group, &mut kafka.group, group);
+        self.set(written.start, &mut kafka.start, |start| Ok(start.0));
+        let mark = self.set(written.instance_id, &mut kafka.instance_id, |text| {
+            instance_id(&text, hostname, name)
+        });
+        // Only a host's name that is none of Kafka's could bring this about.
+        if matches!(mark, Mark::Default) && kafka.instance_id.is_none() {
+            kafka.instance_id = instance_id(INSTANCE_ID, "localhost", "groundtrack").unwrap_or_default();
+        }
+    }
+
+    fn limits_and_max_bytes(
+        &mut self,
+        written: written::Limits,
+        config: &mut Config,
+        max_bytes: Option<Given<Size>>,
+    ) {
+        let memory = self.set(written.memory, &mut config.limits.memory_bytes, |size| {
+            if size.0 < MEMORY_MIN_BYTES {
+                return Err("must be at least 32MiB, or the stages starve each other".to_owned());
+            }
+            Ok(size.0)
+        });
+        self.set(written.drain, &mut config.limits.drain, |drain| {
+            if drain.0 >= SYSTEMD_STOP_TIMEOUT {
+                return Err(format!(
+                    "must be below systemd's TimeoutStopSec ({}), or its end is cut off",
+                    humantime::format_duration(SYSTEMD_STOP_TIMEOUT)
+                ));
+            }
+            not_zero(drain.0)
+        });
+        let bytes = self.set(max_bytes, &mut config.files.max_bytes, |size| at_least_one(size.0));
+        let half = config.limits.memory_bytes / 2;
+        let size = |mark, key, bytes: u64| Side {
+            mark,
+            key,
+            value: format!("{bytes} bytes"),
+        };
+        self.compare(
+            config.files.max_bytes <= half,
+            &size(&bytes, "files.max_bytes", config.files.max_bytes),
+            "at most half of",
+            &size(&memory, "limits.memory", config.limits.memory_bytes),
+            "at least twice",
+        );
+    }
+
+    /// All but `max_bytes`; hands back what needs the columns.
+    fn files(
+        &mut self,
+        written: written::Files,
+        config: &mut Config,
+    ) -> Option<Given<String>> {
+        let files = &mut config.files;
+        self.set(written.max_rows, &mut files.max_rows, at_least_one);
+        self.set(written.max_age, &mut files.max_age, |p| not_zero(p.0));
+        self.set(written.compression, &mut files.compression, |c| Ok(c.0));
+        self.set(written.row_group_rows, &mut files.row_group_rows, |rows| {
+            at_least_one(rows)
+                .and_then(|rows| usize::try_from(rows).map_err(|error| error.to_string()))
+        });
+        self.set(written.partition_by, &mut files.partition_by, |words| {
+            partition_units(&words.into_list())
+                .ok_or_else(|| "must be [], [\"date\"] or [\"date\", \"hour\"]".to_owned())
+        });
+        written.partition_time
+    }
+
+    fn store(&mut self, written: written::Store, config: &mut Config) {
+        let topic_bytes = config.kafka.topic.len();
+        let store = &mut config.store;
+        let url = self.set(written.url, &mut store.location, store_location);
+        let folders = [
+            (
+                "store.data",
+                self.set(written.data, &mut store.data, folder),
+                store.data.clone(),
+            ),
+            (
+                "store.checkpoints",
+                self.set(written.checkpoints, &mut store.checkpoints, folder),
+                store.checkpoints.clone(),
+            ),
+            (
+                "store.dead_letters",
+                self.set(written.dead_letters, &mut store.dead_letters, folder),
+                store.dead_letters.clone(),
+            ),
+        ];
+        for (number, (key, mark, path)) in folders.iter().enumerate() {
+            for (other_key, other_mark, other) in &folders[..number] {
+                let apart = "in another folder than";
+                let named = |mark, key, path: &str| Side {
+                    mark,
+                    key,
+                    value: format!("{path:?}"),
+                };
+                self.compare(
+                    !overlap(path, other),
+                    &named(mark, key, path),
+                    apart,
+                    &named(other_mark, other_key, other),
+                    apart,
+                );
+            }
+        }
+        let longest = folders.iter().map(|(_, _, path)| path.len()).max().unwrap_or(0);
+        self.mistakes
+            .extend(too_long(&url, &store.location, longest, topic_bytes));
+    }
+
+    fn s3(&mut self, written: written::S3, config: &mut Config) {
+        let s3 = &mut config.store.s3;
+        self.set(written.endpoint, &mut s3.endpoint, endpoint);
+        self.set(written.region, &mut s3.region, |region| {
+            let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if region.is_empty() || !region.chars().all(valid) {
+                return Err("must be a region such as us-east-1".to_owned());
+            }
+            Ok(region)
+        });
+        self.set(written.path_style, &mut s3.path_style, Ok);
+        self.set(written.client, &mut s3.client, |client| Ok(client.0));
+        self.set(written.storage_class, &mut s3.storage_class, |class| {
+            if !class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                return Err("must be a storage class such as STANDARD_IA, or empty".to_owned());
+            }
+            Ok(non_empty(class))
+        });
+        self.set(written.ca_file, &mut s3.ca_file, |path| {
+            absolute(path, usize::MAX)
+        });
+        self.set(written.timeout, &mut s3.timeout, |p| not_zero(p.0));
+        let encryption = self.set(
+            written.server_side_encryption,
+            &mut s3.server_side_encryption,
+            |text| match text.as_str() {
+                "" => Ok(None),
+                "AES256" => Ok(Some(Encryption::Aes256)),
+                "aws:kms" => Ok(Some(Encryption::Kms(None))),
+                _ => Err("must be \"AES256\", \"aws:kms\" or empty".to_owned()),
+            },
+        );
+        let mut key_id = None;
+        let key = self.set(written.kms_key_id, &mut key_id, |id| {
+            if id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                return Err("must be a key's id, ARN or alias".to_owned());
+            }
+            Ok(non_empty(id))
+        });
+        match (&mut s3.server_side_encryption, key_id, key.place()) {
+            (_, None, _) => {}
+            (Some(Encryption::Kms(id)), given, _) => *id = given,
+            (_, Some(_), Some(place)) if !matches!(encryption, Mark::Wrong) => {
+                self.mistakes.push(place.mistake(
+                    "must be left out unless store.s3.server_side_encryption is \"aws:kms\"",
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn supervision(&mut self, written: written::Supervision, config: &mut Config) {
+        let policy = &mut config.supervision;
+        let first = self.set(written.backoff, &mut policy.backoff, |p| not_zero(p.0));
+        let longest = self.set(written.backoff_max, &mut policy.backoff_max, |p| {
+            not_zero(p.0)
+        });
+        let window = self.set(written.window, &mut policy.window, |p| not_zero(p.0));
+        self.set(written.restarts, &mut policy.restarts, Ok);
+        self.set(written.heartbeat, &mut policy.heartbeat, |p| not_zero(p.0));
+        let most = side(&longest, "supervision.backoff_max", policy.backoff_max);
+        self.compare(
+            policy.backoff <= policy.backoff_max,
+            &side(&first, "supervision.backoff", policy.backoff),
+            "at most",
+            &most,
+            "at least",
+        );
+        // With longer pauses no two restarts fall into one window, and it never gives up.
+        self.compare(
+            policy.backoff_max <= policy.window,
+            &most,
+            "at most",
+            &side(&window, "supervision.window", policy.window),
+            "at least",
+        );
+    }
+
+    fn skips(&mut self, written: Vec<(Place, written::Skip)>) -> Vec<Skip> {
+        let mut skips = Vec::with_capacity(written.len());
+        for (place, skip) in written {
+            let mut valid = Skip {
+                topic: String::new(),
+                partition: 0,
+                first_offset: 0,
+            };
+            let marks = [
+                (
+                    "topic",
+                    self.set(skip.topic, &mut valid.topic, |topic| {
+                        kafka_name(topic, KAFKA_NAME_MAX)
+                    }),
+                ),
+                (
+                    "partition",
+                    self.set(skip.partition, &mut valid.partition, |number| {
+                        i32::try_from(number)
+                            .map_err(|_| "must be a partition's number".to_owned())
+                    }),
+                ),
+                (
+                    "first_offset",
+                    self.set(skip.first_offset, &mut valid.first_offset, |offset| {
+                        if offset < 0 {
+                            return Err("must be an offset, 0 or more".to_owned());
+                        }
+                        Ok(offset)
+                    }),
+                ),
+            ];
+            for (key, mark) in marks {
+                if matches!(mark, Mark::Default) {
+                    self.mistakes.push(Mistake {
+                        origin: place.origin.clone(),
+                        key: format!("{}.{key}", place.key),
+                        value: None,
+                        right: "must be given, as the message about the gap prints it".to_owned(),
+                    });
+                }
+            }
+            skips.push(valid);
+        }
+        skips
+    }
+
+    fn web(&mut self, written: written::Web, config: &mut Config) {
+        let mut listen = config.web.as_ref().map(|web| web.listen);
+        self.set(written.listen, &mut listen, listen_address);
+        let mut names = Vec::new();
+        self.set(written.hosts, &mut names, hosts);
+        config.web = listen.map(|listen| Web {
+            listen,
+            hosts: names,
+        });
+    }
+
+    fn rest(&mut self, status: written::Status, log: written::Log, config: &mut Config) {
+        self.set(status.socket, &mut config.status.socket, |path| {
+            absolute(path, SOCKET_PATH_MAX)
+        });
+        self.set(log.level, &mut config.log.level, |level| Ok(level.0));
+        self.set(log.format, &mut config.log.format, |format| Ok(format.0));
+    }
+}
+
+fn not_zero(duration: Duration) -> Result<Duration, String> {
+    if duration.is_zero() {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(duration)
+}
+
+fn at_least_one(number: u64) -> Result<u64, String> {
+    if number == 0 {
+        return Err("must be at least 1".to_owned());
+    }
+    Ok(number)
+}
+
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn is_kafka_name(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !matches!(text, "" | "." | "..") && text.chars().all(valid)
+}
+
+fn kafka_name(text: String, most: usize) -> Result<String, String> {
+    if !is_kafka_name(&text) || text.len() > most {
+        return Err(format!(
+            "must be 1 to {most} of A-Z a-z 0-9 . _ - and not \".\" or \"..\""
+        ));
+    }
+    Ok(text)
+}
+
+/// The checkpoints' folder is named for the group, each byte outside `[A-Za-z0-9._-]` as `%XX`.
+fn group(text: String) -> Result<String, String> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b);
+    let encoded: usize = text.bytes().map(|b| if plain(&b) { 1 } else { 3 }).sum();
+    if text.is_empty() || encoded > FILE_NAME_MAX || text.chars().any(char::is_control) {
+        return Err(format!(
+            "must be a name, not empty, without control characters, at most {FILE_NAME_MAX} bytes \
+             long where all but A-Z a-z 0-9 . _ - count three"
+        ));
+    }
+    Ok(text)
+}
+
+fn brokers(words: Words) -> Result<Vec<String>, String> {
+    let brokers = words.into_list();
+    let valid = |broker: &String| {
+        broker.rsplit_once(':').is_some_and(|(host, port)| {
+            port.parse::<u16>().is_ok_and(|port| port > 0)
+                && (is_host(host) || bracketed(host))
+        })
+    };
+    if brokers.is_empty() || !brokers.iter().all(valid) {
+        return Err("must be at least one \"host:port\"".to_owned());
+    }
+    Ok(brokers)
+}
+
+fn is_host(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !text.is_empty() && text.chars().all(valid)
+}
+
+/// An address of IPv6 as it stands before a port.
+fn bracketed(text: &str) -> bool {
+    text.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// The instance id with its placeholders replaced; empty turns static membership off. What Kafka
+/// does not allow in a host's or a file's name becomes a dash.
+pub(super) fn instance_id(
+    text: &str,
+    hostname: &str,
+    name: &str,
+) -> Result<Option<String>, String> {
+    let replaced = text
+        .replace("{hostname}", &dashed(hostname))
+        .replace("{name}", &dashed(name));
+    if replaced.is_empty() {
+        return Ok(None);
+    }
+    if replaced.contains(['{', '}']) {
+        return Err("must hold no placeholders but {hostname} and {name}".to_owned());
+    }
+    kafka_name(replaced, INSTANCE_ID_MAX).map(Some)
+}
+
+fn dashed(text: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.chars()
+        .map(|c| if valid(c) { c } else { '-' })
+        .collect()
+}
+
+fn source_url(text: String) -> Result<String, String> {
+    http_url(&text).map(|_| text)
+}
+
+fn http_url(text: &str) -> Result<reqwest::Url, String> {
+    reqwest::Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "must be an address that begins with http:// or https://".to_owned())
+}
+
+fn endpoint(text: String) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = http_url(&text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold no credentials: they come from the environment".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must be an address without ? and #".to_owned());
+    }
+    Ok(Some(text.trim_end_matches('/').to_owned()))
+}
+
+fn store_location(text: String) -> Result<StoreLocation, String> {
+    const RIGHT: &str = "must be s3://bucket[/prefix], file:///folder or memory:";
+    if text == "memory:" {
+        return Ok(StoreLocation::Memory);
+    }
+    if let Some(rest) = text.strip_prefix("s3://") {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if !is_bucket(bucket) {
+            return Err(format!(
+                "{RIGHT}, a bucket being 3 to 63 of a-z 0-9 . - with a letter or digit at its ends"
+            ));
+        }
+        let prefix = match prefix {
+            "" => String::new(),
+            prefix => folder(prefix.to_owned()).map_err(|why| format!("{RIGHT}; the prefix {why}"))?,
+        };
+        return Ok(StoreLocation::S3 {
+            bucket: bucket.to_owned(),
+            prefix,
+        });
+    }
+    let Some(path) = text.strip_prefix("file://") else {
+        return Err(RIGHT.to_owned());
+    };
+    if !path.starts_with('/') {
+        return Err("must have three slashes, file:///folder: the path is absolute".to_owned());
+    }
+    let inner = path.trim_matches('/');
+    if inner.is_empty() || inner.contains(['%', '?', '#']) {
+        return Err(format!(
+            "{RIGHT}; the folder is written as it is, without % ? #"
+        ));
+    }
+    folder(inner.to_owned()).map_err(|why| format!("{RIGHT}; the folder {why}"))?;
+    Ok(StoreLocation::File(PathBuf::from(format!("/{inner}"))))
+}
+
+fn is_bucket(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (3..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && text.starts_with(end)
+        && text.ends_with(end)
+        && !text.contains("..")
+}
+
+fn folder(text: String) -> Result<String, String> {
+    let valid = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= FILE_NAME_MAX;
+    if !text.split('/').all(valid) || text.chars().any(char::is_control) {
+        return Err(
+            "must be a folder such as \"a/b\": no slash at its ends, no empty part, no . or .."
+                .to_owned(),
+        );
+    }
+    Ok(text)
+}
+
+/// Whether one folder is the other or lies in it.
+fn overlap(one: &str, other: &str) -> bool {
+    let inside = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    inside(one, other) || inside(other, one)
+}
+
+/// The names of the objects must fit into what holds them.
+fn too_long(
+    url: &Mark,
+    location: &StoreLocation,
+    folder_bytes: usize,
+    topic_bytes: usize,
+) -> Option<Mistake> {
+    let name = topic_bytes + OBJECT_NAME_REST;
+    let place = url.place()?;
+    match location {
+        StoreLocation::File(_) if name > FILE_NAME_MAX => Some(place.mistake(format!(
+            "must be an s3:// address for a topic's name of more than {} characters: a file's name \
+             ends at {FILE_NAME_MAX}",
+            FILE_NAME_MAX - OBJECT_NAME_REST
+        ))),
+        StoreLocation::S3 { prefix, .. }
+            if prefix.len() + 1 + folder_bytes + HIVE_FOLDERS + name > KEY_MAX =>
+        {
+            Some(place.mistake(format!(
+                "must leave room for folders and names: a key of S3 ends at {KEY_MAX} bytes"
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// A path of this machine; empty is none.
+fn absolute(text: String, most: usize) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err("must be an absolute path, or empty".to_owned());
+    }
+    if text.len() > most {
+        return Err(format!("must be a path of at most {most} bytes"));
+    }
+    Ok(Some(PathBuf::from(text)))
+}
+
+fn listen_address(text: String) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let port = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse::<u16>().ok());
+    match (text.parse::<SocketAddr>(), port) {
+        (Ok(address), _) => Ok(Some(address)),
+        (_, Some(port)) => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
+        _ => Err("must be an IP address and a port such as 127.0.0.1:9000, or empty".to_owned()),
+    }
+}
+
+fn hosts(words: Words) -> Result<Vec<String>, String> {
+    let hosts = words.into_list();
+    if !hosts.iter().all(|host| is_host(host) || bracketed(host)) {
+        return Err(
+            "must be names as they stand in Host, without scheme, port and path".to_owned(),
+        );
+    }
+    Ok(hosts)
+}
