@@ -1,5 +1,5 @@
 //! Both S3 clients against real servers: the suite that every backend keeps, over http and https,
-//! in both styles of address, and what they say when a server refuses or is away.
+//! and what they say when a server refuses or is away.
 //!
 //! `tests/servers/servers.py run -- cargo test -- --ignored`
 
@@ -189,33 +189,5 @@ async fn a_server_that_is_away_leaves_the_effect_unknown() {
                 "{client:?}: {put:?}"
             );
         }
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs real servers"]
-async fn the_bucket_in_the_hosts_name_reaches_the_server() {
-    // The resolver answers for names below localhost; the servers see a bucket in the path only,
-    // and so the address alone is looked at.
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    for client in CLIENTS {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut s3 = s3(&format!("http://localhost:{port}"), client);
-        s3.path_style = false;
-        let served = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 64 * 1024];
-            let read = stream.read(&mut request).await.unwrap();
-            let answer = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
-        });
-        let store = store(s3, "bucket".to_owned(), "pre");
-        store.put("k", Bytes::new(), None).await.unwrap();
-        let request = served.await.unwrap();
-        assert!(request.starts_with("PUT /pre/k HTTP/1.1\r\n"), "{request}");
-        let host = format!("host: bucket.localhost:{port}\r\n");
-        assert!(request.to_lowercase().contains(&host), "{request}");
     }
 }

@@ -65,6 +65,14 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// One that needs not look.
+    #[cfg(test)]
+    pub(super) fn of(credentials: Credentials) -> Self {
+        Self {
+            found: Mutex::new(Some((Instant::now(), credentials))),
+        }
+    }
+
     /// What is in force now.
     ///
     /// # Errors

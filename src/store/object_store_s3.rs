@@ -55,8 +55,18 @@ impl ObjectStoreS3 {
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
+        let http = HttpClient::new(Observed(http_client(s3)?));
+        Self::with(s3, bucket, prefix, http, Arc::default())
+    }
+
+    fn with(
+        s3: &config::S3,
+        bucket: &str,
+        prefix: &str,
+        http: HttpClient,
+        credentials: Arc<Chain>,
+    ) -> Result<Self, OpenError> {
         let endpoint = Endpoint::new(s3, bucket)?;
-        let credentials = Arc::<Chain>::default();
         // It puts the bucket behind an endpoint only in path style.
         let (address, virtual_hosted) = match endpoint.bucket_host {
             Some(_) => (endpoint.bucket, true),
@@ -72,7 +82,7 @@ impl ObjectStoreS3 {
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_disable_bulk_delete(true)
             .with_disable_tagging(true)
-            .with_http_connector(Connector(http_client(s3)?))
+            .with_http_connector(Connector(http))
             .with_retry(RetryConfig {
                 max_retries: 0,
                 ..RetryConfig::default()
@@ -271,11 +281,11 @@ impl CredentialProvider for Provider {
 
 /// Hands the library our client, which follows no redirects and notes what is refused.
 #[derive(Debug)]
-struct Connector(reqwest::Client);
+struct Connector(HttpClient);
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Observed(self.0.clone())))
+        Ok(self.0.clone())
     }
 }
 
@@ -335,4 +345,51 @@ fn http_client(s3: &config::S3) -> Result<reqwest::Client, OpenError> {
     builder
         .build()
         .map_err(|error| OpenError::Client(with_causes(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::endpoint::tests::s3;
+    use crate::store::s3::tests::{hush, put_requests_are_as_configured};
+    use std::sync::Mutex;
+
+    /// Answers every request, and keeps it.
+    #[derive(Debug, Clone, Default)]
+    struct Recording(Arc<Mutex<Vec<String>>>);
+
+    #[async_trait]
+    impl HttpService for Recording {
+        async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            let mut text = format!("{} {}\n", request.method(), request.uri());
+            for (name, value) in request.headers() {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            self.0.lock().unwrap().push(text);
+            let mut response = HttpResponse::new(HttpResponseBody::from(Vec::new()));
+            let etag = object_store::HeaderValue::from_static("\"e\"");
+            response.headers_mut().insert("etag", etag);
+            Ok(response)
+        }
+    }
+
+    #[tokio::test]
+    async fn puts_are_as_configured() {
+        put_requests_are_as_configured(async |s3, condition| {
+            let recording = Recording::default();
+            let http = HttpClient::new(recording.clone());
+            let store = ObjectStoreS3::with(&s3, "bucket", "pre", http, hush()).unwrap();
+            let body = Bytes::from_static(b"body");
+            store.put("a=1/b c", body, condition).await.unwrap();
+            recording.0.lock().unwrap().concat()
+        })
+        .await;
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        let http = HttpClient::new(Recording::default());
+        let store = ObjectStoreS3::with(&s3(None, true), "b", "", http, hush()).unwrap();
+        assert!(!format!("{store:#?}").contains("hush"));
+    }
 }

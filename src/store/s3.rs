@@ -84,11 +84,20 @@ impl S3Store {
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
+        Self::with(s3, bucket, prefix, Arc::default())
+    }
+
+    fn with(
+        s3: &config::S3,
+        bucket: &str,
+        prefix: &str,
+        credentials: Arc<Chain>,
+    ) -> Result<Self, OpenError> {
         let endpoint = Endpoint::new(s3, bucket)?;
         Ok(Self {
             wire: Wire {
                 http: http_client(s3)?,
-                credentials: Arc::default(),
+                credentials,
                 region: Region::Custom {
                     name: s3.region.clone(),
                     endpoint: endpoint.service,
@@ -115,6 +124,25 @@ impl S3Store {
         let key = self.prefix.put_before(key);
         let path = format!("/{}/{key}", self.wire.bucket);
         Ok(SignedRequest::new(method, "s3", &self.wire.region, &path))
+    }
+
+    fn put_request(
+        &self,
+        key: &str,
+        body: Bytes,
+        condition: Option<Condition>,
+    ) -> Result<SignedRequest, StoreError> {
+        let mut request = self.request("PUT", key)?;
+        match condition {
+            Some(Condition::Absent) => request.add_header("if-none-match", "*"),
+            Some(Condition::Matches(etag)) => request.add_header("if-match", &etag.0),
+            None => {}
+        }
+        for (name, value) in &self.put_headers {
+            request.add_header(name, value);
+        }
+        request.set_payload(Some(body));
+        Ok(request)
     }
 
     async fn page(
@@ -172,17 +200,8 @@ impl ObjectStore for S3Store {
         body: Bytes,
         condition: Option<Condition>,
     ) -> Result<ETag, StoreError> {
-        let mut request = self.request("PUT", key)?;
-        match &condition {
-            Some(Condition::Absent) => request.add_header("if-none-match", "*"),
-            Some(Condition::Matches(etag)) => request.add_header("if-match", &etag.0),
-            None => {}
-        }
-        for (name, value) in &self.put_headers {
-            request.add_header(name, value);
-        }
         let body_bytes = body.len();
-        request.set_payload(Some(body));
+        let request = self.put_request(key, body, condition)?;
         self.observe(body_bytes, async {
             let response = self.wire.exchange(request).await?;
             etag(&response)
@@ -464,4 +483,109 @@ async fn beginning(mut body: hyper::Body) -> Bytes {
 
 fn milliseconds(time: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp_millis())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::endpoint::tests::s3;
+
+    pub(in crate::store) fn hush() -> Arc<Chain> {
+        Arc::new(Chain::of(Credentials {
+            key_id: "AKIA1".to_owned(),
+            secret: "hush".to_owned(),
+            token: Some("hush hush".to_owned()),
+        }))
+    }
+
+    /// What both clients send. `put` gives the text of a request for `a=1/b c` below `pre` in
+    /// `bucket`: method, address, and headers in small letters.
+    pub(in crate::store) async fn put_requests_are_as_configured(
+        put: impl AsyncFn(config::S3, Option<Condition>) -> String,
+    ) {
+        let mut config = s3(Some("http://host:9100/"), true);
+        let text = put(config.clone(), Some(Condition::Absent)).await;
+        // Hive folders and spaces reach the server in whichever encoding means the same.
+        let text = text.replace("a%3D1", "a=1");
+        assert!(
+            text.starts_with("PUT http://host:9100/bucket/pre/a=1/b%20c\n"),
+            "{text}"
+        );
+        let body = "230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5";
+        for header in [
+            "if-none-match: *".to_owned(),
+            format!("x-amz-content-sha256: {body}"),
+            "content-length: 4".to_owned(),
+            "x-amz-security-token: hush hush".to_owned(),
+        ] {
+            assert!(text.contains(&format!("\n{header}\n")), "{header}: {text}");
+        }
+        assert!(
+            text.contains("if-none-match;") || text.contains(";if-none-match"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("server-side") && !text.contains("storage-class"),
+            "{text}"
+        );
+
+        config.endpoint = None;
+        config.path_style = false;
+        config.region = "eu-west-1".to_owned();
+        config.server_side_encryption = Some(Encryption::Kms(Some("key-1".to_owned())));
+        config.storage_class = Some("STANDARD_IA".to_owned());
+        let version = Condition::Matches(ETag("\"v 1\"".to_owned()));
+        let text = put(config.clone(), Some(version))
+            .await
+            .replace("a%3D1", "a=1");
+        assert!(
+            text.starts_with("PUT https://bucket.s3.eu-west-1.amazonaws.com/pre/a=1/b%20c\n"),
+            "{text}"
+        );
+        for header in [
+            "if-match: \"v 1\"",
+            "x-amz-server-side-encryption: aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id: key-1",
+            "x-amz-storage-class: STANDARD_IA",
+        ] {
+            assert!(text.contains(&format!("\n{header}\n")), "{header}: {text}");
+        }
+        assert!(text.contains("/eu-west-1/s3/aws4_request"), "{text}");
+
+        config.server_side_encryption = Some(Encryption::Aes256);
+        let text = put(config, None).await;
+        assert!(
+            text.contains("\nx-amz-server-side-encryption: AES256\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("if-match") && !text.contains("if-none-match"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn puts_are_as_configured() {
+        put_requests_are_as_configured(async |s3, condition| {
+            let store = S3Store::with(&s3, "bucket", "pre", hush()).unwrap();
+            let body = Bytes::from_static(b"body");
+            let request = store.put_request("a=1/b c", body, condition).unwrap();
+            let credentials = store.wire.credentials.current().await.unwrap();
+            let request = sign(store.wire.address(request), credentials)
+                .await
+                .unwrap();
+            let mut text = format!("{} {}\n", request.method(), request.uri());
+            for (name, value) in request.headers() {
+                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            }
+            text
+        })
+        .await;
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        let store = S3Store::with(&s3(None, true), "b", "", hush()).unwrap();
+        assert!(!format!("{store:#?}").contains("hush"));
+    }
 }
