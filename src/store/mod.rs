@@ -1,10 +1,33 @@
 //! The object store: one small trait, and its backends. An object is always one PUT.
+//!
+//! `s3://` by [`s3`] (rusoto) or [`object_store_s3`], `file://` by [`local`], [`memory`] for
+//! tests. What both S3 clients share: [`credentials`], [`endpoint`] (address, trusted
+//! certificates) and [`answer`] (what an answer means). [`conformance`] is what all of them keep.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use crate::config;
+use crate::status::Status;
+
+mod answer;
+pub mod conditions;
+#[doc(hidden)]
+pub mod conformance;
+mod counting;
+pub mod credentials;
+mod endpoint;
+pub mod local;
+pub mod memory;
+pub mod object_store_s3;
+pub mod retry;
+pub mod s3;
+
+pub use counting::Counted;
 
 /// The version of an object, as the store names it. Opaque, quotes and all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,3 +130,89 @@ pub trait ObjectStore: Debug + Send + Sync {
 
 /// A store that stages share.
 pub type SharedStore = Arc<dyn ObjectStore>;
+
+/// Why a store cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `store.s3.ca_file` cannot be read, or holds no certificate.
+    #[error("store.s3.ca_file {}: {cause}; it has to be a PEM file with certificates", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// `store.s3.endpoint` is no address.
+    #[error("store.s3.endpoint {endpoint:?}: {cause}; it has to be like http://127.0.0.1:9100")]
+    Endpoint {
+        /// As it is written.
+        endpoint: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// TLS or the client's library cannot be set up.
+    #[error("the client cannot be set up: {0}")]
+    Client(String),
+}
+
+/// Makes the store that the configuration names; its requests are counted in `status`, if any.
+/// Sends nothing, so that a store that is away is no error here.
+///
+/// # Errors
+/// [`OpenError`]: nothing but another configuration or file mends it.
+pub fn open(config: &config::Store, status: Option<Arc<Status>>) -> Result<SharedStore, OpenError> {
+    let store: SharedStore = match &config.location {
+        config::StoreLocation::Memory => memory::MemoryStore::of_the_process(),
+        config::StoreLocation::File(folder) => Arc::new(local::LocalStore::new(folder.clone())),
+        config::StoreLocation::S3 { bucket, prefix } => match config.s3.client {
+            config::S3Client::Rusoto => Arc::new(s3::S3Store::open(&config.s3, bucket, prefix)?),
+            config::S3Client::ObjectStore => Arc::new(object_store_s3::ObjectStoreS3::open(
+                &config.s3, bucket, prefix,
+            )?),
+        },
+    };
+    Ok(match status {
+        Some(status) => Arc::new(Counted::new(store, status)),
+        None => store,
+    })
+}
+
+/// S3's limit.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Whether a key means the same object to every backend: a relative path of proper segments.
+fn check_key(key: &str) -> Result<(), StoreError> {
+    let fault = if key.is_empty() {
+        "is empty"
+    } else if key.len() > KEY_BYTES_MAX {
+        "is longer than 1024 bytes"
+    } else if key.chars().any(char::is_control) {
+        "holds a control character"
+    } else if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "has an empty, a . or a .. segment"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Refused(format!("the key {key:?} {fault}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_leave_the_folder_are_refused() {
+        for key in [
+            "", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a\0", "a\nb",
+        ] {
+            assert!(
+                matches!(check_key(key), Err(StoreError::Refused(_))),
+                "{key:?}"
+            );
+        }
+        assert!(check_key(&"a".repeat(1025)).is_err());
+        for key in ["a", "a/b=c/ü %20.parquet", "...", "a/..b"] {
+            assert!(check_key(key).is_ok(), "{key:?}");
+        }
+    }
+}
