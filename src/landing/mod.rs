@@ -5,6 +5,8 @@
 
 pub mod broker;
 pub mod claims;
+pub mod decoder;
+pub mod flattener;
 pub mod layout;
 pub mod offsets;
 pub mod protocol;
