@@ -307,3 +307,257 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use actix::Addr;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::config::{Column, ColumnSource, ColumnType, PartitionTime};
+    use crate::generation::{ActorSet, Failure};
+    use crate::landing::offsets::OffsetSet;
+    use crate::messages::{BlockEnd, ClaimId};
+
+    const CLAIM: ClaimId = ClaimId {
+        partition: 2,
+        epoch: 5,
+    };
+
+    /// Stands for the accumulator.
+    #[derive(Default)]
+    struct Sink {
+        seen: Rc<RefCell<Vec<Seen>>>,
+    }
+
+    enum Seen {
+        Rows(RowBlock),
+        Drained,
+    }
+
+    impl Actor for Sink {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<RowBlock> for Sink {
+        type Result = ();
+
+        fn handle(&mut self, block: RowBlock, _: &mut Self::Context) {
+            self.seen.borrow_mut().push(Seen::Rows(block));
+        }
+    }
+
+    impl Handler<Drain> for Sink {
+        type Result = ();
+
+        fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+            self.seen.borrow_mut().push(Seen::Drained);
+        }
+    }
+
+    struct Chain {
+        flattener: Addr<Flattener>,
+        sink: Addr<Sink>,
+        seen: Rc<RefCell<Vec<Seen>>>,
+        claims: Claims,
+        status: Arc<Status>,
+        budget: Budget,
+        layout: Arc<Layout>,
+        actors: ActorSet,
+    }
+
+    impl Chain {
+        fn new() -> Self {
+            let seen = Rc::<RefCell<Vec<Seen>>>::default();
+            let sink = Sink { seen: seen.clone() }.start();
+            let (claims, status) = (Claims::default(), Status::new());
+            claims.hold(CLAIM);
+            let flattener = Flattener {
+                topic: "topic".into(),
+                claims: claims.clone(),
+                rows: sink.clone().recipient(),
+                drain: sink.clone().recipient(),
+                status: status.clone(),
+                pulse: status.group("landing").pulse("flattener"),
+                log: Logger::root(slog::Discard, slog::o!()),
+                decoder: None,
+                report: Report::default(),
+            };
+            let mut actors = ActorSet::default();
+            Self {
+                flattener: actors.start("flattener", Context::new(), flattener),
+                sink,
+                seen,
+                claims,
+                status,
+                budget: Budget::new(1 << 20),
+                layout: layout("a"),
+                actors,
+            }
+        }
+
+        fn block(&self, start: i64, values: &[&str]) -> RecordBlock {
+            let mut records = Records::default();
+            for (offset, value) in (start..).zip(values) {
+                records.push(offset, 1, None, Some(value.as_bytes()), [].into_iter());
+            }
+            RecordBlock {
+                claim: CLAIM,
+                layout: self.layout.clone(),
+                forced: Arc::new(OffsetSet::default()),
+                start,
+                position: start + values.len() as i64,
+                read_at: Instant::now(),
+                records,
+                end: BlockEnd::More,
+                grant: self.budget.take(100_000),
+            }
+        }
+
+        async fn send(&self, block: RecordBlock) {
+            self.flattener.send(block).await.unwrap();
+        }
+    }
+
+    fn layout(path: &str) -> Arc<Layout> {
+        Arc::new(Layout {
+            columns: vec![Column {
+                name: "a".to_owned(),
+                source: ColumnSource::Path(vec![path.to_owned()]),
+                kind: ColumnType::Int64,
+                nullable: false,
+            }],
+            extra: false,
+            partition_by: Vec::new(),
+            partition_time: PartitionTime::KafkaTimestamp,
+        })
+    }
+
+    fn reject(cause: Cause) -> Reject {
+        Reject {
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            headers: Vec::new(),
+            value: None,
+            cause,
+            detail: String::new(),
+        }
+    }
+
+    #[actix::test]
+    async fn blocks_go_on_in_their_order_and_the_drain_behind_them() {
+        let mut chain = Chain::new();
+        chain.send(chain.block(10, &["{\"a\":1}", "?"])).await;
+        chain.layout = layout("b");
+        chain.send(chain.block(12, &["{\"b\":2}"])).await;
+        chain.send(chain.block(13, &[])).await;
+        chain.flattener.send(Drain).await.unwrap();
+        let seen = chain.seen.borrow();
+        let [
+            Seen::Rows(first),
+            Seen::Rows(second),
+            Seen::Rows(third),
+            Seen::Drained,
+        ] = &seen[..]
+        else {
+            panic!("{} messages", seen.len());
+        };
+        assert_eq!((first.start, first.position), (10, 12));
+        assert_eq!((first.rows.num_rows(), first.rejects.len()), (1, 1));
+        assert_eq!(first.rejects[0].offset, 11);
+        let last = first.last.unwrap();
+        assert_eq!(
+            (last.offset, last.hash),
+            (11, record_hash(None, Some(b"?")))
+        );
+        assert_eq!((second.start, second.rows.num_rows()), (12, 1));
+        assert_eq!((third.position, third.last), (13, None));
+    }
+
+    #[actix::test]
+    async fn rows_hold_what_they_take_of_the_budget() {
+        let chain = Chain::new();
+        chain.send(chain.block(0, &["{\"a\":1}"; 10])).await;
+        chain.flattener.send(Drain).await.unwrap();
+        let held = chain.budget.held_bytes();
+        let Some(Seen::Rows(block)) = chain.seen.borrow_mut().drain(..).next() else {
+            panic!("no rows");
+        };
+        assert_eq!(held, block.rows.get_array_memory_size() as u64);
+        drop(block);
+        assert_eq!(chain.budget.held_bytes(), 0);
+    }
+
+    #[actix::test]
+    async fn a_block_of_an_ended_claim_is_dropped_with_its_grant() {
+        let chain = Chain::new();
+        chain.claims.hold(ClaimId { epoch: 6, ..CLAIM });
+        chain.send(chain.block(0, &["{\"a\":1}"])).await;
+        chain.flattener.send(Drain).await.unwrap();
+        assert!(matches!(chain.seen.borrow()[..], [Seen::Drained]));
+        assert_eq!(chain.budget.held_bytes(), 0);
+    }
+
+    #[actix::test]
+    async fn a_feed_of_nothing_but_rejects_is_a_trouble_until_a_row_comes() {
+        let chain = Chain::new();
+        chain.send(chain.block(0, &["?", "{}"])).await;
+        chain.flattener.send(Drain).await.unwrap();
+        let troubles = chain.status.troubles();
+        assert!(troubles[0].1.text.contains("cause null"), "{troubles:?}");
+        chain.send(chain.block(2, &["?", "{\"a\":1}"])).await;
+        chain.flattener.send(Drain).await.unwrap();
+        assert!(chain.status.troubles().is_empty());
+    }
+
+    #[actix::test]
+    async fn without_an_accumulator_it_ends() {
+        let mut chain = Chain::new();
+        let block = chain.block(0, &["{\"a\":1}"]);
+        let (sink, flattener) = (chain.sink.clone(), chain.flattener.clone());
+        sink.send(Stop).await.unwrap();
+        let _ = flattener.send(block).await;
+        let Failure::Actor { actor, .. } = chain.actors.ended().await else {
+            panic!("another failure");
+        };
+        assert_eq!(actor, "flattener");
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Stop;
+
+    impl Handler<Stop> for Sink {
+        type Result = ();
+
+        fn handle(&mut self, _: Stop, context: &mut Self::Context) {
+            context.stop();
+        }
+    }
+
+    #[test]
+    fn rejects_are_told_when_they_begin_at_growing_intervals_and_when_they_end() {
+        let mut report = Report::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let bad = [reject(Cause::Type), reject(Cause::Syntax)];
+        let goes = |rejects, causes: &str| Line::Goes {
+            rejects,
+            causes: causes.to_owned(),
+        };
+        assert_eq!(report.take(at(0), &[]), Line::None);
+        assert_eq!(report.take(at(1), &bad), Line::Begun);
+        assert_eq!(report.take(at(2), &bad[..1]), Line::None);
+        assert_eq!(report.take(at(60), &[]), Line::None);
+        assert_eq!(report.take(at(61), &bad), goes(3, "syntax: 1, type: 2"));
+        assert_eq!(report.take(at(180), &bad), Line::None);
+        assert_eq!(report.take(at(181), &bad), goes(4, "syntax: 2, type: 2"));
+        assert_eq!(report.take(at(480), &[]), Line::None);
+        assert_eq!(report.take(at(481), &[]), Line::Ended { rejects: 9 });
+        assert_eq!(report.take(at(482), &bad), Line::Begun);
+    }
+}

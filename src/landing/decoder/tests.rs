@@ -448,3 +448,242 @@ fn a_decoder_goes_on_from_block_to_block() {
     assert_eq!(first.rows, second.rows);
     assert_eq!(first.rejects, second.rejects);
 }
+
+/// What a plain walk over `serde_json`'s values makes of a record, for columns of the type json:
+/// each column's value (`None`: null), and `_extra`. `None`: the record is no row.
+fn walk(columns: &[Column], value: &Value) -> Option<(Vec<Option<Value>>, Option<Value>)> {
+    let object = value.as_object()?;
+    let cells = columns.iter().map(|column| {
+        let path = path(column);
+        let first = object.get(&path[0]);
+        let found = path[1..].iter().fold(first, |value, key| {
+            value
+                .and_then(Value::as_object)
+                .and_then(|object| object.get(key))
+        });
+        found.filter(|value| !value.is_null()).cloned()
+    });
+    let paths: Vec<&[String]> = columns.iter().map(path).collect();
+    Some((cells.collect(), pruned(object, &paths).map(Value::Object)))
+}
+
+fn path(column: &Column) -> &[String] {
+    match &column.source {
+        ColumnSource::Path(path) => path,
+        other => panic!("no path: {other:?}"),
+    }
+}
+
+fn pruned(object: &Map<String, Value>, paths: &[&[String]]) -> Option<Map<String, Value>> {
+    let mut left = Map::new();
+    for (key, value) in object {
+        let below: Vec<&[String]> = paths
+            .iter()
+            .filter(|path| path[0] == *key)
+            .map(|path| &path[1..])
+            .collect();
+        let kept = match value {
+            _ if below.is_empty() => Some(value.clone()),
+            _ if below.iter().any(|path| path.is_empty()) => None,
+            Value::Object(object) => pruned(object, &below).map(Value::Object),
+            Value::Null => None,
+            other => Some(other.clone()),
+        };
+        if let Some(kept) = kept {
+            left.insert(key.clone(), kept);
+        }
+    }
+    (!left.is_empty()).then_some(left)
+}
+
+/// Columns at each of these paths; some lie within others.
+fn json_columns() -> Vec<Column> {
+    let paths = [
+        "a", "b.a", "b.c.a", "c", "c.b", "é\n.a", "b.b.b.b", ".", "b.",
+    ];
+    paths
+        .map(|path| at(path, path, ColumnType::Json, true))
+        .to_vec()
+}
+
+/// Holds the decoder to the walk, for one text.
+fn agrees(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let columns = json_columns();
+    let decoded = decode_one(&layout(columns.clone(), true), bytes);
+    let reference = serde_json::from_slice::<Value>(bytes);
+    if let Err(error) = &reference
+        && error.to_string().contains("number out of range")
+    {
+        // A number's size is no question of syntax here: `json` and `_extra` keep it as it is.
+        return Ok(());
+    }
+    let cause = decoded.rejects.first().map(|reject| reject.cause);
+    let Ok(value) = reference else {
+        prop_assert!(
+            cause.is_some(),
+            "taken: {:?}",
+            String::from_utf8_lossy(bytes)
+        );
+        prop_assert_ne!(cause, Some(Cause::NotAnObject));
+        return Ok(());
+    };
+    let Some((cells, extra)) = walk(&columns, &value) else {
+        prop_assert_eq!(cause, Some(Cause::NotAnObject));
+        return Ok(());
+    };
+    prop_assert_eq!(cause, None, "refused: {:?}", decoded.rejects);
+    let parsed = |array: &dyn Array| {
+        let text = (!array.is_null(0)).then(|| array.as_string::<i32>().value(0).to_owned());
+        text.map(|text| serde_json::from_str::<Value>(&text).unwrap())
+    };
+    for (at, expected) in cells.iter().enumerate() {
+        prop_assert_eq!(&parsed(decoded.rows.column(at)), expected);
+    }
+    prop_assert_eq!(parsed(decoded.rows.column(columns.len())), extra);
+    Ok(())
+}
+
+fn scalar() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+        "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?",
+        any::<f64>().prop_map(|value| Value::from(value).to_string()),
+        any::<String>().prop_map(|text| Value::from(text).to_string()),
+        "\"([ -!#-\\[\\]-~é🚀]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-cA-Ce-f][0-9a-fA-F]{3}|\\\\ud83d\\\\ude8[0-9])*\"",
+    ]
+}
+
+fn key() -> impl Strategy<Value = String> {
+    let known = ["a", "b", "c", "é\n", "", "d"].map(|key| Value::from(key).to_string());
+    prop_oneof![
+        8 => prop::sample::select(known.to_vec()),
+        1 => Just("\"\\u0062\"".to_owned()),
+        1 => any::<String>().prop_map(|text| Value::from(text).to_string()),
+    ]
+}
+
+fn space() -> impl Strategy<Value = &'static str> {
+    prop_oneof![8 => Just(""), 1 => Just(" "), 1 => Just("\r\n\t ")]
+}
+
+/// JSON text with white space, equal keys and escapes, as deep as asked.
+fn json(depth: u32) -> impl Strategy<Value = String> {
+    scalar().prop_recursive(depth, 64, 6, |inner| {
+        let item = (space(), inner.clone(), space()).prop_map(|(a, item, b)| format!("{a}{item}{b}"));
+        let member = (space(), key(), space(), inner)
+            .prop_map(|(a, key, b, value)| format!("{a}{key}{b}:{b}{value}{a}"));
+        prop_oneof![
+            1 => prop::collection::vec(item, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            4 => prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(","))),
+        ]
+    })
+}
+
+/// Bytes that are nearly JSON.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4u8);
+    (json(6), prop::collection::vec(change, 1..4)).prop_map(|(text, changes)| {
+        let mut bytes = text.into_bytes();
+        for (at, byte, what) in changes {
+            let at = at.index(bytes.len() + 1);
+            let byte = match what {
+                3 => b"{}[]\",:\\ 0eu-."[usize::from(byte) % 14],
+                _ => byte,
+            };
+            match what {
+                0 => bytes.truncate(at),
+                1 if at < bytes.len() => bytes[at] = byte,
+                _ => bytes.insert(at, byte),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn documents_are_read_as_serde_json_reads_them(text in json(8)) {
+        agrees(text.as_bytes())?;
+    }
+
+    #[test]
+    fn hostile_documents_are_judged_as_serde_json_judges_them(bytes in hostile()) {
+        agrees(&bytes)?;
+    }
+
+    #[test]
+    fn depth_ends_where_it_does_in_serde_json(depth in 100usize..140, inner in scalar(), objects in any::<u128>(), named: bool) {
+        let (open, close) = if named { ("{\"b\":", "}") } else { ("{\"x\":", "}") };
+        let mut text = inner;
+        for level in 0..depth {
+            text = match objects >> (level % 128) & 1 {
+                1 => format!("{open}{text}{close}"),
+                _ => format!("[{text}]"),
+            };
+        }
+        agrees(text.as_bytes())?;
+        agrees(format!("{{\"b\":{{\"c\":{text}}}}}").as_bytes())?;
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        agrees(&bytes)?;
+    }
+
+    #[test]
+    fn no_json_panics_in_any_type_and_rows_stay_whole(texts in prop::collection::vec(json(3), 1..8), key in any::<Option<Vec<u8>>>()) {
+        let mut columns = Vec::new();
+        for (at_kind, kind) in kinds().into_iter().enumerate() {
+            columns.push(at(&format!("v{at_kind}"), "v", kind, true));
+            columns.push(column(&format!("k{at_kind}"), ColumnSource::Key, kind, true));
+        }
+        let each: Vec<Layout> = columns.into_iter().map(|column| layout(vec![column], true)).collect();
+        let values: Vec<String> = texts.iter().map(|text| format!("{{\"v\":{text}}}")).collect();
+        let mut records = Records::default();
+        for (offset, value) in values.iter().enumerate() {
+            records.push(offset as i64, -1, key.as_deref(), Some(value.as_bytes()), [].into_iter());
+        }
+        for layout in &each {
+            let decoded = decode(layout, &records);
+            prop_assert!(decoded.rejects.iter().all(|reject| reject.cause != Cause::Panic));
+            let rows = decoded.rows.column(layout.offset_column()).as_primitive::<Int64Type>().values().to_vec();
+            let rejects = decoded.rejects.iter().map(|reject| reject.offset);
+            let mut all: Vec<i64> = rows.into_iter().chain(rejects).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..values.len() as i64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn scalars_are_what_serde_json_says(text in scalar()) {
+        let value: Value = match serde_json::from_str(&text) {
+            Ok(value) => value,
+            Err(_) => return Ok(()),
+        };
+        let record = format!("{{\"v\":{text}}}");
+        let one = |kind| {
+            let decoded = decode_one(&layout(vec![at("v", "v", kind, true)], false), record.as_bytes());
+            (decoded.rejects.is_empty()).then(|| decoded.rows.column(0).clone())
+        };
+        if let Value::String(text) = &value {
+            let array = one(ColumnType::String).unwrap();
+            prop_assert_eq!(array.as_string::<i32>().value(0), text);
+        }
+        if let Value::Number(number) = &value {
+            let array = one(ColumnType::Float64).unwrap();
+            let read = array.as_primitive::<Float64Type>().value(0);
+            prop_assert_eq!(Some(read), number.as_f64());
+            if let Some(whole) = number.as_i64() {
+                let array = one(ColumnType::Int64).unwrap();
+                prop_assert_eq!(array.as_primitive::<Int64Type>().value(0), whole);
+            }
+        }
+        if let Value::Bool(truth) = &value {
+            prop_assert_eq!(one(ColumnType::Bool).unwrap().as_boolean().value(0), *truth);
+        }
+    }
+}
