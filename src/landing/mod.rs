@@ -1,11 +1,13 @@
 //! Landing: from the topic to objects in the store, each record exactly once.
 //!
-//! In the order of the data: subscriber, flattener, accumulator, uploader, checkpoint.
+//! In the order of the data: subscriber, [`flattener`], [`accumulator`], uploader, checkpoint.
 //! [`protocol`] decides; the actors do what it says.
 
 pub mod accumulator;
 pub mod broker;
 pub mod claims;
+pub mod decoder;
+pub mod flattener;
 pub mod folders;
 pub mod layout;
 pub mod offsets;
