@@ -28,8 +28,10 @@
 
 pub mod budget;
 pub mod config;
+pub mod demo;
 pub mod fault;
 pub mod generation;
+pub mod kafka;
 pub mod landing;
 pub mod messages;
 pub mod status;
