@@ -27,12 +27,19 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod budget;
+pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod fault;
 pub mod generation;
 pub mod kafka;
 pub mod landing;
+pub mod logging;
 pub mod messages;
+pub mod signals;
 pub mod status;
 pub mod store;
+pub mod supervisor;
+#[cfg(test)]
+mod testing;
+pub mod web;

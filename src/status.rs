@@ -1,7 +1,10 @@
 //! What page, metrics, systemd and tests read. The actors write it by atomics, never by messages:
 //! a stage that works hears none.
 
+pub mod snapshot;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -19,6 +22,8 @@ pub struct Status {
     pub budget_held_bytes: AtomicU64,
     /// Key of the file that landed last.
     pub last_file: Mutex<Option<LandedFile>>,
+    /// Where the page listens; `None`: it does not. With port 0, the port that it got.
+    web_address: Mutex<Option<SocketAddr>>,
 }
 
 /// Name of a counter and its labels, in the words of `/metrics`.
@@ -100,6 +105,16 @@ pub struct PartitionStatus {
     pub last_timestamp_ms: AtomicI64,
     /// When something last landed, milliseconds since 1970 UTC; 0: nothing has.
     pub landed_at_ms: AtomicI64,
+    behind: Mutex<Behind>,
+}
+
+/// Since when a partition has had something to land and landed none of it.
+#[derive(Debug, Default)]
+struct Behind {
+    /// Milliseconds since 1970 UTC; 0: it is not behind.
+    since_ms: i64,
+    /// Where it stood when that was last looked at.
+    next_offset: i64,
 }
 
 /// Where a partition stands.
@@ -129,6 +144,7 @@ impl Status {
             troubles: Mutex::default(),
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
+            web_address: Mutex::default(),
         })
     }
 
@@ -228,9 +244,75 @@ impl Status {
             .map(|(place, trouble)| (place.clone(), trouble.clone()))
             .collect()
     }
+
+    /// Where the page listens.
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        *lock(&self.web_address)
+    }
+
+    /// Says where the page listens.
+    pub fn set_web_address(&self, address: Option<SocketAddr>) {
+        *lock(&self.web_address) = address;
+    }
+
+    /// Notes which partitions have something to land and since when none of it lands. Called
+    /// every few seconds; `now_ms` is in milliseconds since 1970 UTC.
+    pub fn note_lag(&self, now_ms: i64) {
+        for (_, partition) in self.partitions() {
+            partition.note_lag(now_ms);
+        }
+    }
+}
+
+impl PartitionStatus {
+    /// Where it stands.
+    pub fn state(&self) -> PartitionState {
+        lock(&self.state).clone()
+    }
+
+    /// Records of the log that have not landed; `None`: not known.
+    pub fn lag_records(&self) -> Option<i64> {
+        let log_end = self.log_end.load(Ordering::Relaxed);
+        let next_offset = self.next_offset.load(Ordering::Relaxed);
+        (log_end >= 0 && next_offset >= 0).then(|| (log_end - next_offset).max(0))
+    }
+
+    /// Since when it has had something to land and landed none of it, in milliseconds since 1970
+    /// UTC, as [`Status::note_lag`] saw it; `None`: it is not behind.
+    pub fn behind_since_ms(&self) -> Option<i64> {
+        Some(lock(&self.behind).since_ms).filter(|since_ms| *since_ms > 0)
+    }
+
+    fn note_lag(&self, now_ms: i64) {
+        let next_offset = self.next_offset.load(Ordering::Relaxed);
+        let is_behind = self.lag_records().unwrap_or(0) > 0;
+        let mut behind = lock(&self.behind);
+        if !is_behind || self.state() == PartitionState::NotOurs {
+            behind.since_ms = 0;
+        } else if behind.since_ms == 0 || behind.next_offset != next_offset {
+            behind.since_ms = now_ms;
+        }
+        behind.next_offset = next_offset;
+    }
 }
 
 impl GroupStatus {
+    /// A generation begins: what the actors of the last one said is forgotten.
+    pub fn begin(&self, generation: u64) {
+        self.actors
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.generation.store(generation, Ordering::Relaxed);
+        self.running.store(true, Ordering::Relaxed);
+    }
+
+    /// A generation ended though it should run.
+    pub fn note_failure(&self, reason: &str) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        reason.clone_into(&mut lock(&self.last_failure));
+    }
+
     /// A fresh life sign for an actor of a new generation.
     pub fn pulse(&self, actor: &'static str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse {
@@ -296,6 +378,10 @@ impl Pulse {
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -1,0 +1,512 @@
+//! Keeps the groups of actors as they are desired: started, restarted when they fail, drained
+//! when the configuration or the process moves on.
+//!
+//! Start, crash, reload and shutdown are one path: something happens, what is desired is compared
+//! with what is there, and the difference is started or asked to leave. Waiting for Kafka, the
+//! store or the source is no failure of a generation and never comes here.
+//!
+//! Only `landing` ends the process: by too many restarts, by being fenced, or by a thread that
+//! will not end, because no new generation may begin before the old one is gone. `ingest` and
+//! `web` are retried for ever; one whose thread is stuck stays down, as an unhealthy trouble,
+//! until it ends or the process is restarted.
+
+mod group;
+mod policy;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, error, info, warn};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::group::{Group, GroupName, Outcome, changed_groups};
+pub use self::policy::{Policy, Verdict};
+use self::slot::{Judgement, Parts, Phase, Slot, judge};
+use crate::config::Config;
+use crate::generation::Failure;
+use crate::logging::LevelSwitch;
+use crate::signals::Signal;
+use crate::status::{PartitionState, Status};
+
+/// A generation that was told to stop is gone within this, or its thread is stuck: leaving the
+/// consumer group and closing connections take seconds.
+pub const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The same when the process ends: `limits.drain` and this stay below `TimeoutStopSec`.
+const GONE_WITHIN_AT_END: Duration = Duration::from_secs(3);
+
+/// Loads and validates the configuration; all mistakes where it is not valid.
+pub type Load = Box<dyn FnMut() -> Result<Config, Vec<String>> + Send>;
+
+/// What the supervisor is given.
+pub struct Plan {
+    /// At most one of each name.
+    pub groups: Vec<Group>,
+    /// What it starts with.
+    pub config: Config,
+    /// What SIGHUP calls.
+    pub load: Load,
+    /// Where it writes what it does.
+    pub status: Arc<Status>,
+    /// The root logger.
+    pub log: Logger,
+    /// Follows `log.level` at once.
+    pub level: LevelSwitch,
+    /// What signals ask for.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Cancelled: drain and end, as at SIGTERM.
+    pub shutdown: CancellationToken,
+    /// Only `landing` runs, and the process ends when it has landed what the topic held.
+    pub until_caught_up: bool,
+    /// [`GONE_WITHIN`], but for tests.
+    pub gone_within: Duration,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Plan")
+            .field("groups", &self.groups)
+            .field("config", &self.config)
+            .field("until_caught_up", &self.until_caught_up)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the process ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitReason {
+    /// It was asked to, and drained; what the deadline cut off is left to the next start.
+    Drained,
+    /// Everything that the topic held at the start has landed.
+    CaughtUp,
+    /// Only partitions are left that cannot go on: which, and why.
+    OnlyStoppedLeft(String),
+    /// It gave up: why.
+    GaveUp(String),
+    /// Another process has this `instance_id`.
+    Fenced(String),
+    /// A second signal cut the drain short.
+    Interrupted,
+}
+
+/// Runs the groups until there is a reason to end. Blocks the calling thread.
+pub fn supervise(plan: Plan) -> ExitReason {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(Supervisor::new(plan).run()),
+        Err(error) => ExitReason::GaveUp(format!("no runtime could be started: {error}")),
+    }
+}
+
+/// The process is to end.
+#[derive(Debug)]
+struct Ending {
+    reason: ExitReason,
+    since: Instant,
+    /// Of the whole drain.
+    deadline: Instant,
+    /// The deadline has passed and all were told to stop.
+    cut: bool,
+}
+
+#[derive(Debug)]
+struct Supervisor {
+    /// In the order in which they are drained.
+    slots: Vec<Slot>,
+    plan: Plan,
+    config: Arc<Config>,
+    ending: Option<Ending>,
+    /// A signal to end has come.
+    signalled: bool,
+    next_look: Instant,
+}
+
+enum Event {
+    Signal(Signal),
+    Shutdown,
+    Ended(usize, Outcome),
+    Due,
+}
+
+impl Supervisor {
+    fn new(mut plan: Plan) -> Self {
+        let mut slots: Vec<Slot> = std::mem::take(&mut plan.groups)
+            .into_iter()
+            .map(|group| Slot::new(group, &plan.status))
+            .collect();
+        slots.sort_by_key(|slot| slot.group.name);
+        Self {
+            slots,
+            config: Arc::new(plan.config.clone()),
+            plan,
+            ending: None,
+            signalled: false,
+            next_look: Instant::now(),
+        }
+    }
+
+    async fn run(mut self) -> ExitReason {
+        loop {
+            let now = Instant::now();
+            self.look(now);
+            self.settle(now);
+            if let Some(reason) = self.finished() {
+                return reason;
+            }
+            match self.next_event().await {
+                Event::Signal(Signal::Reload) => self.reload(Instant::now()),
+                Event::Signal(Signal::End) if self.signalled => return self.interrupted(),
+                Event::Signal(Signal::End) => {
+                    self.signalled = true;
+                    info!(self.plan.log, "asked to end, draining");
+                    self.end(ExitReason::Drained, Instant::now());
+                }
+                Event::Shutdown => self.end(ExitReason::Drained, Instant::now()),
+                Event::Ended(index, outcome) => self.ended(index, outcome, Instant::now()),
+                Event::Due => {}
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let due_at = self.due_at();
+        let Self { slots, plan, .. } = self;
+        let ends = std::future::poll_fn(|context| {
+            for (index, slot) in slots.iter_mut().enumerate() {
+                if let std::task::Poll::Ready(outcome) = slot.poll_end(context) {
+                    return std::task::Poll::Ready(Event::Ended(index, outcome));
+                }
+            }
+            std::task::Poll::Pending
+        });
+        tokio::select! {
+            Some(signal) = plan.signals.recv() => Event::Signal(signal),
+            () = plan.shutdown.cancelled(), if self.ending.is_none() => Event::Shutdown,
+            event = ends => event,
+            () = tokio::time::sleep_until(due_at.into()) => Event::Due,
+        }
+    }
+
+    fn due_at(&self) -> Instant {
+        let shortest = self.config.supervision.backoff;
+        let slots = self.slots.iter().filter_map(|slot| slot.due_at(shortest));
+        let ending = self.ending.as_ref().filter(|ending| !ending.cut);
+        slots
+            .chain(ending.map(|ending| ending.deadline))
+            .fold(self.next_look, Instant::min)
+    }
+
+    /// Looks, four times a heartbeat, for hung actors, for groups that have recovered and for
+    /// partitions that lag.
+    fn look(&mut self, now: Instant) {
+        let settings = self.config.supervision.clone();
+        for slot in &mut self.slots {
+            slot.note_recovery(settings.backoff, now, &self.plan.status, &self.plan.log);
+        }
+        if now < self.next_look {
+            return;
+        }
+        // `/healthz` counts lag in thrice `max_age`, which a test or a demo has in seconds.
+        let every = (settings.heartbeat / 4).min(self.config.files.max_age);
+        self.next_look = now + every.max(Duration::from_millis(1));
+        self.plan.status.note_lag(crate::status::now_ms());
+        for slot in &mut self.slots {
+            if let Some(failure) = slot.hung(settings.heartbeat) {
+                error!(self.plan.log, "actor hung, its group is stopped";
+                    "group" => slot.name(), "error" => %failure);
+                slot.leave(Some(failure), now + self.plan.gone_within);
+            }
+        }
+    }
+
+    /// Compares what is desired with what is there, and starts or asks to leave.
+    fn settle(&mut self, now: Instant) {
+        let was_ending = self.ending.is_some();
+        self.settle_once(now);
+        if !was_ending && self.ending.is_some() {
+            // What came first in the order was still desired when it was looked at.
+            self.settle_once(now);
+        }
+    }
+
+    fn settle_once(&mut self, now: Instant) {
+        self.cut_at_deadline(now);
+        for index in 0..self.slots.len() {
+            let wanted = self.is_wanted(self.slots[index].group.name);
+            let upstream_gone = self.slots[..index].iter().all(Slot::is_idle);
+            let slot = &mut self.slots[index];
+            match &slot.phase {
+                Phase::Idle if wanted => self.start(index, now),
+                Phase::BackingOff { .. } if !wanted => slot.phase = Phase::Idle,
+                Phase::BackingOff { until } if *until <= now => self.start(index, now),
+                Phase::Running(_) => {
+                    let leaves = match self.ending {
+                        Some(_) => upstream_gone,
+                        None => !wanted || slot.stale,
+                    };
+                    if leaves {
+                        let deadline = self.drain_deadline(index, now);
+                        info!(self.plan.log, "draining"; "group" => self.slots[index].name());
+                        self.slots[index].leave(None, deadline);
+                    }
+                }
+                Phase::Leaving(_, leave) => {
+                    if leave.deadline.is_some_and(|deadline| deadline <= now) {
+                        let stopped = leave.stopped;
+                        self.overdue(index, stopped, now);
+                    }
+                }
+                Phase::Idle | Phase::BackingOff { .. } => {}
+            }
+        }
+    }
+
+    fn is_wanted(&self, name: GroupName) -> bool {
+        self.ending.is_none()
+            && name.is_configured(&self.config)
+            && (name == GroupName::Landing || !self.plan.until_caught_up)
+    }
+
+    fn start(&mut self, index: usize, now: Instant) {
+        let parts = Parts {
+            config: &self.config,
+            status: &self.plan.status,
+            log: &self.plan.log,
+            until_caught_up: self.plan.until_caught_up,
+        };
+        if let Err(failure) = self.slots[index].start(parts, now) {
+            self.failed(index, failure, Duration::ZERO, now);
+        }
+    }
+
+    /// What is upstream gets half of the time at most, so that what cannot be published does not
+    /// take the time to land what was.
+    fn drain_deadline(&self, index: usize, now: Instant) -> Instant {
+        match &self.ending {
+            Some(ending) if self.slots[index].group.name == GroupName::Ingest => {
+                ending.since + (ending.deadline - ending.since) / 2
+            }
+            Some(ending) => ending.deadline,
+            None => now + self.config.limits.drain,
+        }
+    }
+
+    /// All that is left of the process's drain is told to stop.
+    fn cut_at_deadline(&mut self, now: Instant) {
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        if ending.cut || now < ending.deadline {
+            return;
+        }
+        ending.cut = true;
+        warn!(self.plan.log, "drain cut off by its deadline");
+        let deadline = now + self.plan.gone_within.min(GONE_WITHIN_AT_END);
+        for slot in &mut self.slots {
+            slot.leave(None, deadline);
+            slot.stop(deadline);
+        }
+    }
+
+    /// A leaving generation has had its time.
+    fn overdue(&mut self, index: usize, stopped: bool, now: Instant) {
+        let slot = &mut self.slots[index];
+        if !stopped {
+            warn!(self.plan.log, "drain took too long, stopping"; "group" => slot.name());
+            slot.stop(now + self.plan.gone_within);
+            return;
+        }
+        if self.ending.is_some() {
+            warn!(self.plan.log, "thread left behind, it does not end"; "group" => slot.name());
+            slot.abandon();
+            return;
+        }
+        let words = format!(
+            "the thread of the group {} is stuck: it was told to stop and did not end within {}",
+            slot.name(),
+            humantime::format_duration(self.plan.gone_within)
+        );
+        error!(self.plan.log, "thread is stuck"; "group" => slot.name(), "error" => &words);
+        if slot.group.name.is_vital() {
+            slot.abandon();
+            self.end(ExitReason::GaveUp(words), now);
+        } else {
+            let words = format!("{words}; restart the service to have it back");
+            let place = slot.trouble_place();
+            self.plan.status.trouble(&place, &words, true);
+            if let Phase::Leaving(_, leave) = &mut slot.phase {
+                leave.deadline = None;
+            }
+        }
+    }
+
+    /// A generation's thread is gone.
+    fn ended(&mut self, index: usize, outcome: Outcome, now: Instant) {
+        let slot = &mut self.slots[index];
+        slot.status.running.store(false, Ordering::Relaxed);
+        let (live, leave) = match std::mem::replace(&mut slot.phase, Phase::Idle) {
+            Phase::Running(live) => (live, None),
+            Phase::Leaving(live, leave) => (live, Some(leave)),
+            Phase::Idle | Phase::BackingOff { .. } => return,
+        };
+        match judge(leave.as_ref(), self.plan.until_caught_up, outcome) {
+            Judgement::AsAsked => {
+                info!(self.plan.log, "generation ended"; "group" => slot.name());
+            }
+            Judgement::Done(reason) => {
+                info!(self.plan.log, "nothing is left to land"; "group" => slot.name());
+                self.end(reason, now);
+            }
+            Judgement::FailedDraining(failure) => {
+                warn!(self.plan.log, "drain failed, the rest is left to the next generation";
+                    "group" => slot.name(), "error" => %failure);
+            }
+            Judgement::Failed(failure) => {
+                let ran = now.duration_since(live.started);
+                self.failed(index, failure, ran, now);
+            }
+        }
+    }
+
+    fn failed(&mut self, index: usize, failure: Failure, ran: Duration, now: Instant) {
+        let settings = &self.config.supervision;
+        let slot = &mut self.slots[index];
+        slot.status.note_failure(&failure.to_string());
+        match slot.policy.failed(settings, now, ran, &failure) {
+            Verdict::Restart { after } => {
+                slot.back_off(&failure, after, now, &self.plan.status, &self.plan.log);
+            }
+            Verdict::GiveUp(why) => {
+                error!(self.plan.log, "giving up"; "group" => slot.name(), "error" => &why);
+                self.end(ExitReason::GaveUp(why), now);
+            }
+            Verdict::Fenced(why) => {
+                error!(self.plan.log, "fenced by another process"; "group" => slot.name(),
+                    "error" => &why);
+                self.end(ExitReason::Fenced(why), now);
+            }
+        }
+    }
+
+    /// Begins to end, or, where that has begun, gives a graver reason for it.
+    fn end(&mut self, reason: ExitReason, now: Instant) {
+        match &mut self.ending {
+            Some(ending) if ending.reason == ExitReason::Drained => ending.reason = reason,
+            Some(_) => {}
+            None => {
+                let deadline = now + self.config.limits.drain;
+                self.ending = Some(Ending {
+                    reason,
+                    since: now,
+                    deadline,
+                    cut: false,
+                });
+                for index in 0..self.slots.len() {
+                    let own = self.drain_deadline(index, now);
+                    if let Phase::Leaving(_, leave) = &mut self.slots[index].phase {
+                        leave.deadline = Some(leave.deadline.map_or(now, |at| at.min(own)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn finished(&self) -> Option<ExitReason> {
+        let ending = self.ending.as_ref()?;
+        if !self.slots.iter().all(Slot::is_idle) {
+            return None;
+        }
+        if ending.cut {
+            self.log_what_is_left();
+        }
+        Some(ending.reason.clone())
+    }
+
+    fn interrupted(&self) -> ExitReason {
+        warn!(self.plan.log, "asked again to end, ending at once");
+        self.log_what_is_left();
+        ExitReason::Interrupted
+    }
+
+    /// Names what was read and has not landed: the next start reads it again.
+    fn log_what_is_left(&self) {
+        for ((topic, partition), state) in self.plan.status.partitions() {
+            let next_offset = state.next_offset.load(Ordering::Relaxed);
+            let position = state.position.load(Ordering::Relaxed);
+            if state.state() != PartitionState::NotOurs && position > next_offset {
+                warn!(self.plan.log, "left to the next start"; "topic" => topic,
+                    "partition" => partition, "next_offset" => next_offset,
+                    "position" => position);
+            }
+        }
+        for slot in self.slots.iter().filter(|slot| !slot.is_idle()) {
+            for (actor, pulse) in slot.status.actors() {
+                let waits_for = pulse.waits_for();
+                let doing = if waits_for.is_empty() {
+                    "its work"
+                } else {
+                    waits_for
+                };
+                warn!(self.plan.log, "actor cut off"; "group" => slot.name(), "actor" => actor,
+                    "at" => doing);
+            }
+        }
+    }
+
+    /// Loads the configuration again; where it is valid, the groups made from what changed are
+    /// drained and started again.
+    fn reload(&mut self, now: Instant) {
+        if self.ending.is_some() {
+            warn!(self.plan.log, "reload ignored, the process is ending");
+            return;
+        }
+        match (self.plan.load)() {
+            Ok(config) => self.apply(config, now),
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    error!(self.plan.log, "mistake in the configuration"; "error" => mistake);
+                }
+                error!(self.plan.log, "reload refused, the old configuration goes on";
+                    "mistakes" => mistakes.len());
+                let words = format!("the last reload was refused: {}", mistakes.join("; "));
+                self.plan.status.trouble("configuration", &words, false);
+            }
+        }
+    }
+
+    fn apply(&mut self, config: Config, now: Instant) {
+        self.plan.status.mended("configuration");
+        self.plan.level.set(config.log.level);
+        if config.log.format != self.config.log.format {
+            warn!(
+                self.plan.log,
+                "log.format changes only with a restart of the process"
+            );
+        }
+        let changed = changed_groups(&self.config, &config);
+        let names: Vec<&str> = changed.iter().map(|group| group.as_str()).collect();
+        info!(self.plan.log, "configuration loaded again"; "restarts" => names.join(", "));
+        self.config = Arc::new(config);
+        self.next_look = now;
+        for slot in &mut self.slots {
+            if !changed.contains(&slot.group.name) {
+                continue;
+            }
+            slot.policy.forget();
+            match &mut slot.phase {
+                Phase::Running(_) => slot.stale = true,
+                Phase::BackingOff { until } => *until = now,
+                Phase::Idle | Phase::Leaving(..) => {}
+            }
+        }
+    }
+}
