@@ -105,6 +105,20 @@ pub struct Release {
     pub partitions: Vec<i32>,
 }
 
+/// The same error at the same offset for `backoff_max`: subscriber to checkpoint. What was read
+/// before it goes ahead as a block with [`BlockEnd::Close`]; the partition waits for
+/// [`Command::Reclaim`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Unreadable {
+    /// The claim.
+    pub claim: ClaimId,
+    /// The next offset to read, which cannot be.
+    pub offset: i64,
+    /// In librdkafka's words.
+    pub error: String,
+}
+
 /// What the consumer's thread is told, by the subscriber and by the checkpoint actor.
 #[derive(Debug)]
 pub enum Command {
@@ -125,8 +139,10 @@ pub enum Command {
         /// How long to wait first.
         after: Duration,
     },
-    /// Close what is open, pass it on, and take nothing more.
+    /// Close what is open, pass it on, and take nothing more. Offsets can still be committed.
     Drain,
+    /// Leave the group and end.
+    Leave,
 }
 
 /// The way to the consumer's thread. It never blocks: what is in it is limited by the number of

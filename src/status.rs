@@ -9,6 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::broadcast;
+
+/// Files that a slow watcher of [`Status::watch_landed`] may lag behind: a few seconds of the
+/// fastest landing.
+const LANDED_CAPACITY: usize = 1024;
+
 /// All of it; one for the life of the process, shared by every generation.
 #[derive(Debug)]
 pub struct Status {
@@ -24,6 +30,7 @@ pub struct Status {
     pub last_file: Mutex<Option<LandedFile>>,
     /// Where the page listens; `None`: it does not. With port 0, the port that it got.
     web_address: Mutex<Option<SocketAddr>>,
+    landed: broadcast::Sender<LandedFile>,
 }
 
 /// Name of a counter and its labels, in the words of `/metrics`.
@@ -145,6 +152,7 @@ impl Status {
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
             web_address: Mutex::default(),
+            landed: broadcast::channel(LANDED_CAPACITY).0,
         })
     }
 
@@ -245,6 +253,18 @@ impl Status {
             .collect()
     }
 
+    /// A file has landed.
+    pub fn landed(&self, file: LandedFile) {
+        *lock(&self.last_file) = Some(file.clone());
+        // Nobody may be listening.
+        let _ = self.landed.send(file);
+    }
+
+    /// Every file that lands from now on; who is too slow misses the oldest.
+    pub fn watch_landed(&self) -> broadcast::Receiver<LandedFile> {
+        self.landed.subscribe()
+    }
+
     /// Where the page listens.
     pub fn web_address(&self) -> Option<SocketAddr> {
         *lock(&self.web_address)
@@ -265,6 +285,11 @@ impl Status {
 }
 
 impl PartitionStatus {
+    /// Says where it stands.
+    pub fn set_state(&self, state: PartitionState) {
+        *lock(&self.state) = state;
+    }
+
     /// Where it stands.
     pub fn state(&self) -> PartitionState {
         lock(&self.state).clone()

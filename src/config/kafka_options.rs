@@ -282,10 +282,7 @@ impl Properties<'_> {
 
     /// What an idempotent producer refuses to start with.
     fn check_producer(&self, mistakes: &mut Vec<Mistake>) {
-        let in_flight = [
-            "max.in.flight.requests.per.connection",
-            "max.in.flight",
-        ];
+        let in_flight = ["max.in.flight.requests.per.connection", "max.in.flight"];
         if let Some(place) = self.place(&in_flight)
             && self.number(in_flight[0]).is_some_and(|number| number > 5)
         {

@@ -376,6 +376,9 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
         let names = strsim::damerau_levenshtein(name, its_name);
         let tables = strsim::damerau_levenshtein(table, its_table);
         // Two letters in the name weigh as much as being in another table.
-        (2 * names + if tables > 0 { 3 + tables.min(4) } else { 0 }, tables)
+        (
+            2 * names + if tables > 0 { 3 + tables.min(4) } else { 0 },
+            tables,
+        )
     })
 }

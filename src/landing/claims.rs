@@ -65,6 +65,26 @@ impl Claims {
         );
     }
 
+    /// A claim that lands from offset 0 on, for tests of single stages.
+    #[cfg(test)]
+    pub(crate) fn hold_landing(&self, claim: ClaimId) {
+        let identity = Identity {
+            cluster_id: String::new(),
+            topic_id: String::new(),
+            topic: "iss".into(),
+            partition: claim.partition,
+            group: "g".into(),
+        };
+        let purpose = Purpose::Land { begin: 0 };
+        self.hold(
+            claim,
+            Holding {
+                identity: Arc::new(identity),
+                purpose,
+            },
+        );
+    }
+
     /// Ends whatever claim the partition has.
     pub fn release(&self, partition: i32) {
         self.0
@@ -104,20 +124,6 @@ impl Claims {
 mod tests {
     use super::*;
 
-    fn landing_from(begin: i64) -> Holding {
-        let identity = Identity {
-            cluster_id: String::new(),
-            topic_id: String::new(),
-            topic: "iss".into(),
-            partition: 1,
-            group: "g".into(),
-        };
-        Holding {
-            identity: Arc::new(identity),
-            purpose: Purpose::Land { begin },
-        }
-    }
-
     #[test]
     fn only_the_newest_claim_of_a_partition_counts() {
         let claims = Claims::default();
@@ -131,12 +137,12 @@ mod tests {
                 epoch: 5,
             },
         );
-        claims.hold(old, landing_from(0));
-        claims.hold(new, landing_from(7));
+        claims.hold_landing(old);
+        claims.hold_landing(new);
         assert!(!claims.is_current(old) && claims.holding(old).is_none());
         claims.end(old);
         let purpose = claims.holding(new).map(|holding| holding.purpose);
-        assert!(matches!(purpose, Some(Purpose::Land { begin: 7 })));
+        assert!(matches!(purpose, Some(Purpose::Land { begin: 0 })));
         claims.release(1);
         assert!(!claims.is_current(new));
     }

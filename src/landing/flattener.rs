@@ -374,7 +374,7 @@ mod tests {
             let seen = Rc::<RefCell<Vec<Seen>>>::default();
             let sink = Sink { seen: seen.clone() }.start();
             let (claims, status) = (Claims::default(), Status::new());
-            claims.hold(CLAIM);
+            claims.hold_landing(CLAIM);
             let flattener = Flattener {
                 topic: "topic".into(),
                 claims: claims.clone(),
@@ -495,7 +495,7 @@ mod tests {
     #[actix::test]
     async fn a_block_of_an_ended_claim_is_dropped_with_its_grant() {
         let chain = Chain::new();
-        chain.claims.hold(ClaimId { epoch: 6, ..CLAIM });
+        chain.claims.hold_landing(ClaimId { epoch: 6, ..CLAIM });
         chain.send(chain.block(0, &["{\"a\":1}"])).await;
         chain.flattener.send(Drain).await.unwrap();
         assert!(matches!(chain.seen.borrow()[..], [Seen::Drained]));

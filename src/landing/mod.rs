@@ -5,12 +5,16 @@
 
 pub mod accumulator;
 pub mod broker;
+pub mod checkpoint;
 pub mod claims;
 pub mod decoder;
 pub mod flattener;
 pub mod folders;
 pub mod layout;
+pub mod ledger;
 pub mod offsets;
 pub mod open_batch;
 pub mod parquet_file;
+pub mod patience;
 pub mod protocol;
+pub mod uploader;

@@ -1,0 +1,257 @@
+//! The checkpoints in the store, and what is listed beside them: the I/O of the protocol, each
+//! request repeated until it is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use slog::{Logger, error};
+use tokio::sync::Mutex;
+
+use crate::landing::patience::Patience;
+use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT};
+use crate::landing::protocol::claim::Found;
+use crate::landing::protocol::keys::{Names, encoded_group};
+use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
+use crate::store::conditions::{ConditionsError, honours_conditions};
+use crate::store::{Condition, SharedStore, StoreError};
+
+/// The checkpoints of one group and topic.
+#[derive(Debug)]
+pub struct Ledger {
+    store: SharedStore,
+    names: Names,
+    patience: Patience,
+    log: Logger,
+    /// Listings, by prefix, with the time at which each began: partitions claimed together share
+    /// one.
+    listings: Mutex<HashMap<String, (Instant, Arc<Vec<String>>)>>,
+    /// Whether the server honours conditions, once that was found out.
+    fitness: Mutex<Option<Result<(), String>>>,
+}
+
+/// What was found under a checkpoint's key.
+#[derive(Debug)]
+pub struct Read {
+    /// It.
+    pub found: Found,
+    /// When the answer had come: a listing that begins later is younger than this answer.
+    pub at: Instant,
+}
+
+impl Ledger {
+    /// The checkpoints of these names.
+    pub fn new(store: SharedStore, names: Names, patience: Patience, log: Logger) -> Self {
+        Self {
+            store,
+            names,
+            patience,
+            log,
+            listings: Mutex::default(),
+            fitness: Mutex::default(),
+        }
+    }
+
+    /// Reads a partition's checkpoint.
+    pub async fn read(&self, partition: i32) -> Read {
+        let found = self.read_key(&self.names.checkpoint(partition)).await;
+        Read {
+            found,
+            at: Instant::now(),
+        }
+    }
+
+    /// Swaps a checkpoint in, until that is resolved.
+    pub async fn swap(
+        &self,
+        partition: i32,
+        next: &Checkpoint,
+        condition: Condition,
+    ) -> SwapOutcome {
+        let key = self.names.checkpoint(partition);
+        let swap = Swap {
+            body: encode(next),
+            condition,
+        };
+        let mut asking = self.patience.ask();
+        let mut event = self.put(&key, &swap).await;
+        loop {
+            event = match swap.step(event) {
+                SwapAction::Resolved(outcome) => {
+                    asking.answered();
+                    return outcome;
+                }
+                SwapAction::PutAgain(error) => {
+                    asking.failed("replacing a checkpoint", &error).await;
+                    self.put(&key, &swap).await
+                }
+                SwapAction::Read => SwapEvent::Read(self.store.get(&key).await),
+                SwapAction::ReadAgain(error) => {
+                    asking.failed("reading a checkpoint", &error).await;
+                    SwapEvent::Read(self.store.get(&key).await)
+                }
+            };
+        }
+    }
+
+    async fn put(&self, key: &str, swap: &Swap) -> SwapEvent {
+        SwapEvent::Put(
+            self.store
+                .put(key, swap.body.clone(), Some(swap.condition.clone()))
+                .await,
+        )
+    }
+
+    /// Any object of the topic and partition, by a listing that began after `since`.
+    pub async fn any_object(&self, partition: i32, since: Instant) -> Option<String> {
+        for folder in [&self.names.data, &self.names.dead_letters] {
+            let keys = self.list(&format!("{folder}/"), since).await;
+            let ours = |key: &&String| {
+                self.names
+                    .range_in(key)
+                    .is_some_and(|range| range.partition == partition)
+            };
+            if let Some(key) = keys.iter().find(ours) {
+                return Some(key.clone());
+            }
+        }
+        None
+    }
+
+    /// `partitions` and `started_ms` of any checkpoint of the group and topic.
+    pub async fn sibling(&self, since: Instant) -> Option<(i32, i64)> {
+        for key in self
+            .list(&self.names.checkpoints_of_topic(), since)
+            .await
+            .iter()
+        {
+            if let Found::Checkpoint(checkpoint, _) = self.read_key(key).await {
+                return Some((checkpoint.partitions, checkpoint.started_ms));
+            }
+        }
+        None
+    }
+
+    /// The checkpoints that other groups have of this topic and partition.
+    pub async fn other_groups(&self, partition: i32, since: Instant) -> Vec<(String, Checkpoint)> {
+        let ours = encoded_group(&self.names.group);
+        let root = format!("{}/", self.names.checkpoints);
+        let mut found = Vec::new();
+        for key in self.list(&root, since).await.iter() {
+            let mut parts = key.strip_prefix(&root).unwrap_or_default().split('/');
+            let (group, topic, file) = (parts.next(), parts.next(), parts.next());
+            let is_same_partition = topic == Some(self.names.topic.as_str())
+                && file.and_then(|file| file.strip_suffix(".json"))
+                    == Some(partition.to_string().as_str());
+            if group == Some(ours.as_str()) || !is_same_partition {
+                continue;
+            }
+            if let Found::Checkpoint(checkpoint, _) = self.read_key(key).await {
+                found.push((key.clone(), *checkpoint));
+            }
+        }
+        found
+    }
+
+    /// Why this server cannot be trusted with checkpoints; `None`: it honours conditions. Found
+    /// out once, with a checkpoint that we have just swapped in, by putting its own bytes.
+    pub async fn unfit(&self, partition: i32, checkpoint: &Checkpoint) -> Option<String> {
+        let mut fitness = self.fitness.lock().await;
+        if fitness.is_none() {
+            *fitness = Some(self.probe(partition, checkpoint).await);
+        }
+        fitness.clone().and_then(Result::err)
+    }
+
+    async fn probe(&self, partition: i32, checkpoint: &Checkpoint) -> Result<(), String> {
+        let key = self.names.checkpoint(partition);
+        let mut asking = self.patience.ask();
+        loop {
+            match honours_conditions(&*self.store, &key, encode(checkpoint)).await {
+                Ok(()) => {
+                    asking.answered();
+                    return Ok(());
+                }
+                Err(ConditionsError::Store(error)) => {
+                    asking
+                        .failed("probing the store's conditions", &error)
+                        .await
+                }
+                Err(ignored) => {
+                    asking.answered();
+                    error!(self.log, "the store cannot be trusted"; "error" => %ignored);
+                    return Err(ignored.to_string());
+                }
+            }
+        }
+    }
+
+    async fn read_key(&self, key: &str) -> Found {
+        let mut asking = self.patience.ask();
+        loop {
+            match self.store.get(key).await {
+                Ok(object) => {
+                    asking.answered();
+                    return match decode(&object.body) {
+                        Ok(checkpoint) => Found::Checkpoint(Box::new(checkpoint), object.etag),
+                        Err(why) => Found::Unreadable(format!("{key} {why}")),
+                    };
+                }
+                Err(StoreError::NotFound) => {
+                    asking.answered();
+                    return Found::Absent;
+                }
+                Err(error) => asking.failed("reading a checkpoint", &error).await,
+            }
+        }
+    }
+
+    /// All keys below a prefix, by a listing that began after `since`.
+    async fn list(&self, prefix: &str, since: Instant) -> Arc<Vec<String>> {
+        let mut listings = self.listings.lock().await;
+        if let Some((_, keys)) = listings.get(prefix).filter(|(began, _)| *began > since) {
+            return keys.clone();
+        }
+        let mut asking = self.patience.ask();
+        loop {
+            let began = Instant::now();
+            match self.store.list(prefix).await {
+                Ok(listed) => {
+                    asking.answered();
+                    let keys: Arc<Vec<String>> =
+                        Arc::new(listed.into_iter().map(|object| object.key).collect());
+                    listings.insert(prefix.to_owned(), (began, keys.clone()));
+                    return keys;
+                }
+                Err(error) => asking.failed("listing objects", &error).await,
+            }
+        }
+    }
+}
+
+/// A checkpoint as an object.
+pub fn encode(checkpoint: &Checkpoint) -> Bytes {
+    // A structure of numbers, strings and lists always has a JSON form.
+    Bytes::from(serde_json::to_vec_pretty(checkpoint).unwrap_or_default())
+}
+
+/// An object as a checkpoint.
+///
+/// # Errors
+/// Why it is none that this version understands.
+pub fn decode(body: &[u8]) -> Result<Checkpoint, String> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let format: Format =
+        serde_json::from_slice(body).map_err(|error| format!("is no checkpoint: {error}"))?;
+    if format.format != FORMAT {
+        return Err(format!(
+            "has format {}, this version knows {FORMAT}: it was written by another version, upgrade this one",
+            format.format
+        ));
+    }
+    serde_json::from_slice(body).map_err(|error| format!("is no checkpoint: {error}"))
+}

@@ -1,0 +1,110 @@
+//! Asking again until there is an answer: back-off, one log line per change, a trouble in the
+//! status while it lasts.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use slog::{Logger, info, warn};
+
+use crate::logging::{Repeated, Say};
+use crate::status::{Pulse, Status};
+use crate::store::retry::Backoff;
+
+/// The first wait: most failures of a store are over within a request's time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait: a store that is back after an outage is noticed soon, and asked four times a
+/// minute meanwhile by each partition.
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// Patience with one place ("the store", "Kafka"), shared by all who ask it.
+#[derive(Debug, Clone)]
+pub struct Patience(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: &'static str,
+    repeated: Mutex<Repeated>,
+    status: Arc<Status>,
+    pulse: Arc<Pulse>,
+    log: Logger,
+}
+
+/// One question that is asked until it is answered.
+#[derive(Debug)]
+pub struct Asking {
+    patience: Patience,
+    backoff: Backoff,
+    failed: bool,
+}
+
+impl Patience {
+    /// Patience with this place, on behalf of the actor whose life sign this is.
+    pub fn new(place: &'static str, status: Arc<Status>, pulse: Arc<Pulse>, log: Logger) -> Self {
+        let repeated = Mutex::default();
+        Self(Arc::new(Inner {
+            place,
+            repeated,
+            status,
+            pulse,
+            log,
+        }))
+    }
+
+    /// A question about to be asked: from now on the actor waits for this place.
+    pub fn ask(&self) -> Asking {
+        self.0.pulse.waits(self.0.place);
+        Asking {
+            patience: self.clone(),
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
+            failed: false,
+        }
+    }
+}
+
+impl Asking {
+    /// It was not answered: says so, and waits before it may be asked again.
+    pub async fn failed(&mut self, what: &'static str, error: &(dyn Display + Sync)) {
+        self.failed = true;
+        let inner = &self.patience.0;
+        inner.status.trouble(
+            inner.place,
+            &format!("{what}: {error}; asked again until it answers"),
+            false,
+        );
+        let said = inner
+            .repeated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed(Instant::now());
+        let error = error.to_string();
+        match said {
+            Some(Say::Started) => {
+                warn!(inner.log, "request failed, asking again"; "place" => inner.place, "request" => what, "error" => error);
+            }
+            Some(Say::Still { count, lasting }) => {
+                warn!(inner.log, "requests still fail, asking again"; "place" => inner.place, "request" => what,
+                    "error" => error, "failures" => count, "seconds" => lasting.as_secs());
+            }
+            Some(Say::Ended { .. }) | None => {}
+        }
+        tokio::time::sleep(self.backoff.next_delay(fastrand::f64())).await;
+    }
+
+    /// It was answered.
+    pub fn answered(self) {
+        let inner = &self.patience.0;
+        if !self.failed {
+            return;
+        }
+        inner.status.mended(inner.place);
+        let said = inner
+            .repeated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ended(Instant::now());
+        if let Some(Say::Ended { count, lasting }) = said {
+            info!(inner.log, "requests are answered again"; "place" => inner.place, "failures" => count, "seconds" => lasting.as_secs());
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! Uploader: batches become objects.
+//!
+//! Receives [`Batch`] from the accumulator, and replies when it has it. Sends [`Begin`] to the
+//! checkpoint actor before anything is uploaded, [`Landed`] when all objects are there (with the
+//! next batch's intent, so that one swap does both), [`Upset`] when an upload cannot be finished,
+//! and [`Closed`] behind the last batch of a claim. Owns the batches that wait: partitions upload
+//! concurrently, one batch of each at a time, one object of it after another. Requests are
+//! repeated until they are answered. When it fails, the whole generation is restarted; what was
+//! begun is pending in the checkpoint and is read again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::fut::wrap_future;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MailboxError, Recipient,
+    ResponseFuture,
+};
+use bytes::Bytes;
+use slog::{Logger, debug, error, info};
+use tokio::sync::Notify;
+
+use crate::landing::accumulator::on_cpu;
+use crate::landing::claims::{Claims, Holding, Purpose, Replay};
+use crate::landing::offsets::OffsetSet;
+use crate::landing::open_batch::new_data_file;
+use crate::landing::parquet_file::{
+    Codec, DEAD_LETTERS_OFFSET_COLUMN, FileWriter, ParquetFileError, dead_letters_schema,
+    fingerprint, only, read_back,
+};
+use crate::landing::patience::Patience;
+use crate::landing::protocol::batch::Intent;
+use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, Footer};
+use crate::landing::protocol::keys::Names;
+use crate::landing::protocol::upload::{Upload, UploadAction, UploadEvent, UploadPlan};
+use crate::messages::{
+    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Landed, Sealed, Upset, UpsetReason,
+};
+use crate::status::{LandedFile, Pulse, Status, now_ms};
+use crate::store::{Condition, SharedStore, StoreError};
+
+/// What the uploader is made with.
+#[derive(Debug, Clone)]
+pub struct UploaderParts {
+    /// Where objects go.
+    pub store: SharedStore,
+    /// How they are named.
+    pub names: Names,
+    /// How files are encoded that must be made again.
+    pub codec: Codec,
+    /// Which claims count.
+    pub claims: Claims,
+    /// The checkpoint actor.
+    pub checkpoint: CheckpointRecipients,
+    /// Patience with the store.
+    pub patience: Patience,
+    /// Counters.
+    pub status: Arc<Status>,
+    /// Life sign.
+    pub pulse: Arc<Pulse>,
+    /// Log.
+    pub log: Logger,
+}
+
+/// The ways to the checkpoint actor.
+#[derive(Debug, Clone)]
+pub struct CheckpointRecipients {
+    /// The intent before.
+    pub begin: Recipient<Begin>,
+    /// The proof after.
+    pub landed: Recipient<Landed>,
+    /// What cannot be finished.
+    pub upset: Recipient<Upset>,
+    /// Claims whose last batch has landed.
+    pub closed: Recipient<Closed>,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Uploader {
+    parts: Arc<UploaderParts>,
+    /// By partition: batches that wait behind the one that is uploaded. Their number is limited
+    /// by the budget, of which each holds a part. An entry exists while a batch is uploaded.
+    waiting: HashMap<i32, VecDeque<Batch>>,
+    /// Wakes who waits for all to have landed.
+    idle: Arc<Notify>,
+}
+
+/// A batch whose objects are in the store.
+#[derive(Debug)]
+struct Placed {
+    batch: Batch,
+    /// The objects that this writer created.
+    created: Vec<LandedFile>,
+}
+
+/// How a batch's way ended.
+#[derive(Debug)]
+enum Outcome {
+    /// It landed, and whether the batch behind it was begun in the same swap.
+    Landed { next_begun: bool },
+    /// Its claim has ended.
+    Dropped,
+}
+
+/// Why the actor ends.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error(transparent)]
+    Encode(#[from] ParquetFileError),
+    #[error("the checkpoint actor is gone")]
+    Gone(#[from] MailboxError),
+}
+
+impl Uploader {
+    /// An uploader with nothing to do.
+    pub fn new(parts: UploaderParts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            waiting: HashMap::new(),
+            idle: Arc::default(),
+        }
+    }
+
+    /// Uploads a batch, then those behind it, as a future of the actor's own: its panic is the
+    /// actor's.
+    fn upload(&mut self, batch: Batch, is_begun: bool, context: &mut Context<Self>) {
+        let parts = self.parts.clone();
+        let partition = batch.claim.partition;
+        let place = async move { parts.place(batch, is_begun).await };
+        let work = wrap_future::<_, Self>(place).then(|placed, actor, _| {
+            // The batch that waits behind it is begun by the swap that finishes this one.
+            let next = placed
+                .as_ref()
+                .ok()
+                .and_then(|placed| actor.next_intent(placed.as_ref()?));
+            let parts = actor.parts.clone();
+            wrap_future::<_, Self>(async move {
+                match placed? {
+                    Some(placed) => parts.finish(placed, next).await,
+                    None => Ok(Outcome::Dropped),
+                }
+            })
+        });
+        context.spawn(work.map(move |outcome, actor, context| match outcome {
+            Ok(outcome) => actor.uploaded(partition, &outcome, context),
+            Err(error) => {
+                error!(actor.parts.log, "uploader ends"; "error" => %error);
+                context.stop();
+            }
+        }));
+    }
+
+    fn uploaded(&mut self, partition: i32, outcome: &Outcome, context: &mut Context<Self>) {
+        let is_begun = matches!(outcome, Outcome::Landed { next_begun: true });
+        match self
+            .waiting
+            .get_mut(&partition)
+            .and_then(VecDeque::pop_front)
+        {
+            Some(batch) => self.upload(batch, is_begun, context),
+            None => {
+                self.waiting.remove(&partition);
+                if self.waiting.is_empty() {
+                    self.parts.pulse.waits("batches");
+                    self.idle.notify_waiters();
+                }
+            }
+        }
+    }
+
+    fn next_intent(&self, placed: &Placed) -> Option<Intent> {
+        let batch = &placed.batch;
+        let next = self.waiting.get(&batch.claim.partition)?.front()?;
+        let continues =
+            next.claim == batch.claim && next.start == batch.end && !next.keys.is_empty();
+        continues.then(|| self.parts.intent(next))
+    }
+}
+
+impl UploaderParts {
+    /// Begins a batch, unless that is done, and brings its objects into the store. `None`: its
+    /// claim has ended.
+    async fn place(&self, batch: Batch, is_begun: bool) -> Result<Option<Placed>, UploadError> {
+        self.pulse.works();
+        let claim = batch.claim;
+        let Some(holding) = self.claims.holding(claim) else {
+            debug!(self.log, "batch dropped, its claim has ended"; "partition" => claim.partition, "offset" => batch.start);
+            return Ok(None);
+        };
+        if batch.keys.is_empty() {
+            return Ok(Some(Placed {
+                batch,
+                created: Vec::new(),
+            }));
+        }
+        let replay = match &holding.purpose {
+            Purpose::Replay(replay) => Some(replay.clone()),
+            Purpose::Land { .. } => None,
+        };
+        if replay.is_none() && !is_begun {
+            let begin = Begin {
+                claim,
+                intent: self.intent(&batch),
+            };
+            if self.checkpoint.begin.send(begin).await? == Sealed::Dropped {
+                return Ok(None);
+            }
+        }
+        self.pulse.works();
+        crate::fault::point("uploader").await;
+        match self
+            .create_objects(&batch, &holding, replay.as_deref())
+            .await?
+        {
+            Ok(created) => Ok(Some(Placed { batch, created })),
+            Err(reason) => {
+                self.checkpoint.upset.send(Upset { claim, reason }).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets the checkpoint say that a batch has landed.
+    async fn finish(&self, placed: Placed, next: Option<Intent>) -> Result<Outcome, UploadError> {
+        let Placed { batch, created } = placed;
+        let claim = batch.claim;
+        let next_begun = next.is_some();
+        if !batch.keys.is_empty() {
+            let landed = Landed {
+                claim,
+                last: batch.last,
+                next,
+            };
+            if self.checkpoint.landed.send(landed).await? == Sealed::Dropped {
+                return Ok(Outcome::Dropped);
+            }
+            self.tell(&batch, &created);
+        }
+        if batch.closes_claim {
+            self.checkpoint.closed.send(Closed { claim }).await?;
+        }
+        Ok(Outcome::Landed { next_begun })
+    }
+
+    /// Brings the objects of a batch into the store, in their order. Says which it created.
+    async fn create_objects(
+        &self,
+        batch: &Batch,
+        holding: &Holding,
+        replay: Option<&Replay>,
+    ) -> Result<Result<Vec<LandedFile>, UpsetReason>, UploadError> {
+        let lost = replay.and_then(|replay| replay.lost);
+        let dead_letters = batch
+            .dead_letters
+            .iter()
+            .map(|file| file.offsets.clone())
+            .next();
+        let planned = batch.data.iter().map(|file| file.offsets.clone());
+        let (mut upload, mut action) = Upload::new(UploadPlan {
+            identity: (*holding.identity).clone(),
+            start: batch.start,
+            end: batch.end,
+            keys: batch.keys.clone(),
+            planned: planned.chain([dead_letters.unwrap_or_default()]).collect(),
+            read: batch.read.clone(),
+            lost,
+            word: replay.and_then(|replay| replay.pending.gap),
+        });
+        let mut created = Vec::new();
+        loop {
+            let event = match action {
+                UploadAction::Finished => return Ok(Ok(created)),
+                UploadAction::ReplayForced(offsets) => {
+                    return Ok(Err(UpsetReason::ReplayForced(offsets)));
+                }
+                UploadAction::AwaitWord => return Ok(Err(UpsetReason::AwaitWord)),
+                UploadAction::Foreign { key, why } => {
+                    return Ok(Err(UpsetReason::Foreign { key, why }));
+                }
+                UploadAction::Look { index } => self.look(&batch.keys[index]).await,
+                UploadAction::Create {
+                    index,
+                    offsets,
+                    gap,
+                } => {
+                    let rows = offsets.len();
+                    let body = self.body(batch, holding, index, offsets, gap, lost).await?;
+                    let bytes = body.len() as u64;
+                    let key = &batch.keys[index];
+                    let event = self.create(key, body).await;
+                    if event == UploadEvent::Created {
+                        created.push(LandedFile {
+                            key: key.clone(),
+                            rows,
+                            bytes,
+                            landed_at_ms: now_ms(),
+                        });
+                    }
+                    event
+                }
+            };
+            self.pulse.works();
+            action = upload.step(event);
+        }
+    }
+
+    /// The file for a key: the one at hand where it holds just these offsets, else made again
+    /// from it.
+    async fn body(
+        &self,
+        batch: &Batch,
+        holding: &Holding,
+        index: usize,
+        offsets: OffsetSet,
+        gap: Option<[i64; 2]>,
+        lost: Option<[i64; 2]>,
+    ) -> Result<Bytes, UploadError> {
+        let is_dead_letters = index + 1 == batch.keys.len();
+        let file = if is_dead_letters {
+            batch.dead_letters.as_ref()
+        } else {
+            batch.data.get(index)
+        };
+        if let Some(file) = file.filter(|file| file.offsets == offsets && gap == lost) {
+            return Ok(file.body.clone());
+        }
+        let schema = if is_dead_letters {
+            dead_letters_schema()
+        } else {
+            batch.layout.schema()
+        };
+        let footer = Footer {
+            format: FOOTER_FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity: (*holding.identity).clone(),
+            fingerprint: fingerprint(&schema),
+            file: FileFooter {
+                offsets: offsets.digest(),
+                rejects: if is_dead_letters { offsets.len() } else { 0 },
+                gap,
+            },
+            batch: BatchFooter {
+                start: batch.start,
+                end: batch.end,
+                keys: batch.keys.clone(),
+                layout: (*batch.layout).clone(),
+                offsets: batch.read.digest(),
+            },
+        };
+        let (codec, layout, file) = (self.codec, batch.layout.clone(), file.cloned());
+        let remade = on_cpu(move || match file {
+            Some(BatchFile { body, .. }) => only(body, &offsets, codec, &footer),
+            None if is_dead_letters => {
+                FileWriter::new(schema, DEAD_LETTERS_OFFSET_COLUMN, codec)?.finish(&footer)
+            }
+            None => new_data_file(&layout, codec)?.finish(&footer),
+        });
+        Ok(remade.await?)
+    }
+
+    /// Creates an object, however often it must be asked; finds out what is there where one is.
+    async fn create(&self, key: &str, body: Bytes) -> UploadEvent {
+        let mut asking = self.patience.ask();
+        loop {
+            match self
+                .store
+                .put(key, body.clone(), Some(Condition::Absent))
+                .await
+            {
+                Ok(_) => {
+                    asking.answered();
+                    return UploadEvent::Created;
+                }
+                Err(StoreError::Precondition) => match self.look_at(key).await {
+                    // It was deleted meanwhile.
+                    None => {}
+                    // An answer of ours was lost.
+                    Some(found) if found == body => return UploadEvent::Created,
+                    found => return judge(found).await,
+                },
+                Err(error) => asking.failed("creating an object", &error).await,
+            }
+        }
+    }
+
+    async fn look(&self, key: &str) -> UploadEvent {
+        judge(self.look_at(key).await).await
+    }
+
+    async fn look_at(&self, key: &str) -> Option<Bytes> {
+        let mut asking = self.patience.ask();
+        loop {
+            match self.store.get(key).await {
+                Ok(object) => {
+                    asking.answered();
+                    return Some(object.body);
+                }
+                Err(StoreError::NotFound) => {
+                    asking.answered();
+                    return None;
+                }
+                Err(error) => asking.failed("reading an object", &error).await,
+            }
+        }
+    }
+
+    fn intent(&self, batch: &Batch) -> Intent {
+        Intent {
+            start: batch.start,
+            end: batch.end,
+            keys: batch.keys.clone(),
+            layout: (*batch.layout).clone(),
+            gap: None,
+            data: self.names.data.clone(),
+            dead_letters: self.names.dead_letters.clone(),
+        }
+    }
+
+    /// Log, counters and status of a batch that landed.
+    fn tell(&self, batch: &Batch, created: &[LandedFile]) {
+        let claim: ClaimId = batch.claim;
+        let topic = self.names.topic.as_str();
+        let number = claim.partition.to_string();
+        let labels = [("topic", topic), ("partition", number.as_str())];
+        let records = batch.read.len();
+        self.status
+            .count("groundtrack_records_landed_total", &labels, records);
+        for (cause, count) in &batch.causes {
+            self.status.count(
+                "groundtrack_dead_letters_total",
+                &[("topic", topic), ("cause", cause.as_str())],
+                *count,
+            );
+        }
+        let partition = self.status.partition(topic, claim.partition);
+        partition
+            .records_landed
+            .fetch_add(records, Ordering::Relaxed);
+        partition.dead_letters.fetch_add(
+            batch.causes.iter().map(|(_, count)| count).sum(),
+            Ordering::Relaxed,
+        );
+        partition.landed_at_ms.store(now_ms(), Ordering::Relaxed);
+        if let Some(last) = batch.last {
+            partition
+                .last_timestamp_ms
+                .store(last.timestamp_ms, Ordering::Relaxed);
+        }
+        for file in created {
+            self.status
+                .count("groundtrack_files_landed_total", &[("topic", topic)], 1);
+            self.status.count(
+                "groundtrack_landed_bytes_total",
+                &[("topic", topic)],
+                file.bytes,
+            );
+            info!(self.log, "file landed"; "key" => &file.key, "rows" => file.rows, "bytes" => file.bytes,
+                "topic" => topic, "partition" => claim.partition, "offset" => batch.start,
+                "seconds" => format!("{:.3}", batch.read_at.elapsed().as_secs_f64()));
+            self.status.landed(file.clone());
+        }
+    }
+}
+
+impl Actor for Uploader {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.parts.pulse.waits("batches");
+    }
+}
+
+impl Handler<Batch> for Uploader {
+    type Result = ();
+
+    fn handle(&mut self, batch: Batch, context: &mut Self::Context) {
+        match self.waiting.get_mut(&batch.claim.partition) {
+            Some(waiting) => waiting.push_back(batch),
+            None => {
+                self.waiting.insert(batch.claim.partition, VecDeque::new());
+                self.upload(batch, false, context);
+            }
+        }
+    }
+}
+
+impl Handler<Drain> for Uploader {
+    type Result = ResponseFuture<()>;
+
+    /// Replies when all that it was given has landed. Only a wait: nothing of the data's way runs
+    /// in this task, so that a panic there is still the actor's.
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
+        let idle = (!self.waiting.is_empty()).then(|| self.idle.clone().notified_owned());
+        Box::pin(async move {
+            if let Some(idle) = idle {
+                idle.await;
+            }
+        })
+    }
+}
+
+/// What an object that exists holds.
+async fn judge(found: Option<Bytes>) -> UploadEvent {
+    let Some(body) = found else {
+        return UploadEvent::Absent;
+    };
+    match on_cpu(move || read_back(body)).await {
+        Ok((Some(footer), offsets)) => UploadEvent::Exists(Ok(footer), offsets),
+        Ok((None, offsets)) => {
+            UploadEvent::Exists(Err("it has no footer of groundtrack's".to_owned()), offsets)
+        }
+        Err(error) => UploadEvent::Exists(Err(error.to_string()), OffsetSet::default()),
+    }
+}
