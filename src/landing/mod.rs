@@ -17,4 +17,8 @@ pub mod open_batch;
 pub mod parquet_file;
 pub mod patience;
 pub mod protocol;
+pub mod stages;
 pub mod uploader;
+
+#[cfg(test)]
+mod tests;
