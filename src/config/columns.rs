@@ -93,7 +93,10 @@ fn one(place: &Place, written: written::Column, mistakes: &mut Vec<Mistake>) -> 
         right: right.to_owned(),
     };
     if written.name.is_none() {
-        mistakes.push(missing("name", "must be given: the column's name in the files"));
+        mistakes.push(missing(
+            "name",
+            "must be given: the column's name in the files",
+        ));
     }
     if written.kind.is_none() {
         mistakes.push(missing("type", "must be given, such as \"string\""));
@@ -192,7 +195,10 @@ fn check_paths(columns: &[(Place, Column)], mistakes: &mut Vec<Mistake>) {
     paths.sort_by(|left, right| left.0.cmp(right.0));
     let mut open: Vec<(&Vec<String>, &str)> = Vec::new();
     for (keys, place, name) in paths {
-        while open.last().is_some_and(|(above, _)| !keys.starts_with(above)) {
+        while open
+            .last()
+            .is_some_and(|(above, _)| !keys.starts_with(above))
+        {
             open.pop();
         }
         if let Some((above, other)) = open.last() {

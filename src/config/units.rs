@@ -226,7 +226,12 @@ word!(
     compression,
     "\"zstd(LEVEL)\" with a level from 1 to 22, \"snappy\" or \"none\""
 );
-word!(ClientWord, S3Client, client, "\"rusoto\" or \"object_store\"");
+word!(
+    ClientWord,
+    S3Client,
+    client,
+    "\"rusoto\" or \"object_store\""
+);
 word!(
     LevelWord,
     LogLevel,

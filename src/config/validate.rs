@@ -22,13 +22,15 @@ const FILE_NAME_MAX: usize = 255;
 
 /// What an object's name has beside the topic: dashes, partition, two offsets, `.parquet`. Five
 /// digits more than the partition's five allow for Kafka's largest.
-const OBJECT_NAME_REST: usize = "-00000-00000000000000000000-00000000000000000000.parquet".len() + 5;
+const OBJECT_NAME_REST: usize =
+    "-00000-00000000000000000000-00000000000000000000.parquet".len() + 5;
 
 /// The longest key of S3, in bytes.
 const KEY_MAX: usize = 1024;
 
 /// The Hive folders in front of an object's name, the unknown date being the longest.
-const HIVE_FOLDERS: usize = "/date=__HIVE_DEFAULT_PARTITION__/hour=__HIVE_DEFAULT_PARTITION__/".len();
+const HIVE_FOLDERS: usize =
+    "/date=__HIVE_DEFAULT_PARTITION__/hour=__HIVE_DEFAULT_PARTITION__/".len();
 
 /// The longest path of a Unix socket, its end mark not counted.
 const SOCKET_PATH_MAX: usize = 107;
@@ -133,7 +135,9 @@ impl Checks {
             return;
         }
         let mistake = match (low.mark.place(), high.mark.place()) {
-            (Some(place), _) => place.mistake(format!("must be {below} {} ({})", high.key, high.value)),
+            (Some(place), _) => {
+                place.mistake(format!("must be {below} {} ({})", high.key, high.value))
+            }
             (None, Some(place)) => {
                 place.mistake(format!("must be {above} {} ({})", low.key, low.value))
             }
@@ -147,7 +151,9 @@ impl Checks {
         self.set(written.url, &mut source.url, source_url);
         let interval = self.set(written.interval, &mut source.interval, |p| not_zero(p.0));
         let timeout = self.set(written.timeout, &mut source.timeout, |p| not_zero(p.0));
-        let stale = self.set(written.stale_after, &mut source.stale_after, |p| not_zero(p.0));
+        let stale = self.set(written.stale_after, &mut source.stale_after, |p| {
+            not_zero(p.0)
+        });
         let every = side(&interval, "source.interval", source.interval);
         self.compare(
             source.timeout < source.interval,
@@ -179,7 +185,8 @@ impl Checks {
         });
         // Only a host's name that is none of Kafka's could bring this about.
         if matches!(mark, Mark::Default) && kafka.instance_id.is_none() {
-            kafka.instance_id = instance_id(INSTANCE_ID, "localhost", "groundtrack").unwrap_or_default();
+            kafka.instance_id =
+                instance_id(INSTANCE_ID, "localhost", "groundtrack").unwrap_or_default();
         }
     }
 
@@ -204,7 +211,9 @@ impl Checks {
             }
             not_zero(drain.0)
         });
-        let bytes = self.set(max_bytes, &mut config.files.max_bytes, |size| at_least_one(size.0));
+        let bytes = self.set(max_bytes, &mut config.files.max_bytes, |size| {
+            at_least_one(size.0)
+        });
         let half = config.limits.memory_bytes / 2;
         let size = |mark, key, bytes: u64| Side {
             mark,
@@ -221,11 +230,7 @@ impl Checks {
     }
 
     /// All but `max_bytes`; hands back what needs the columns.
-    fn files(
-        &mut self,
-        written: written::Files,
-        config: &mut Config,
-    ) -> Option<Given<String>> {
+    fn files(&mut self, written: written::Files, config: &mut Config) -> Option<Given<String>> {
         let files = &mut config.files;
         self.set(written.max_rows, &mut files.max_rows, at_least_one);
         self.set(written.max_age, &mut files.max_age, |p| not_zero(p.0));
@@ -279,7 +284,11 @@ impl Checks {
                 );
             }
         }
-        let longest = folders.iter().map(|(_, _, path)| path.len()).max().unwrap_or(0);
+        let longest = folders
+            .iter()
+            .map(|(_, _, path)| path.len())
+            .max()
+            .unwrap_or(0);
         self.mistakes
             .extend(too_long(&url, &store.location, longest, topic_bytes));
     }
@@ -380,8 +389,7 @@ impl Checks {
                 (
                     "partition",
                     self.set(skip.partition, &mut valid.partition, |number| {
-                        i32::try_from(number)
-                            .map_err(|_| "must be a partition's number".to_owned())
+                        i32::try_from(number).map_err(|_| "must be a partition's number".to_owned())
                     }),
                 ),
                 (
@@ -478,8 +486,7 @@ fn brokers(words: Words) -> Result<Vec<String>, String> {
     let brokers = words.into_list();
     let valid = |broker: &String| {
         broker.rsplit_once(':').is_some_and(|(host, port)| {
-            port.parse::<u16>().is_ok_and(|port| port > 0)
-                && (is_host(host) || bracketed(host))
+            port.parse::<u16>().is_ok_and(|port| port > 0) && (is_host(host) || bracketed(host))
         })
     };
     if brokers.is_empty() || !brokers.iter().all(valid) {
@@ -566,7 +573,9 @@ fn store_location(text: String) -> Result<StoreLocation, String> {
         }
         let prefix = match prefix {
             "" => String::new(),
-            prefix => folder(prefix.to_owned()).map_err(|why| format!("{RIGHT}; the prefix {why}"))?,
+            prefix => {
+                folder(prefix.to_owned()).map_err(|why| format!("{RIGHT}; the prefix {why}"))?
+            }
         };
         return Ok(StoreLocation::S3 {
             bucket: bucket.to_owned(),
