@@ -1,10 +1,10 @@
 //! Configuration: what is written (every key optional, unknown ones refused) becomes what is
 //! valid ([`Config`]), or the list of all its [`Mistakes`].
 //!
-//! In the order of the data: [`tree`] lays file, environment and `--set` over each other, each
-//! value with where it stands; [`written`] reads the known keys out of that by their types
-//! ([`units`]); [`validate`] checks what they mean, alone and against each other ([`columns`],
-//! [`kafka_options`]), on top of the defaults ([`defaults`]).
+//! In the order of the data: `tree` lays file, environment and `--set` over each other, each
+//! value with where it stands; `written` reads the known keys out of that by their types
+//! (`units`); `validate` checks what they mean, alone and against each other (`columns`,
+//! `kafka_options`), on top of the defaults (`defaults`).
 
 mod columns;
 mod defaults;

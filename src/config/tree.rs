@@ -1,7 +1,7 @@
 //! What is written, as a tree in which every value knows where it stands: the file, and laid over
 //! it the environment and `--set`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -113,8 +113,31 @@ impl File<'_> {
                 .or_insert_with(|| self.grammar(line, error.message()));
         }
         // What was recovered from such a line is a guess: no second mistake is made of it.
-        forget_lines(&mut root, &refused);
-        (root, refused.into_values().collect())
+        let homeless = self.homeless(&refused);
+        forget_lines(&mut root, &|line| {
+            refused.contains_key(&line) || homeless.contains(&line)
+        });
+        let mistakes = refused
+            .into_iter()
+            .filter(|(line, _)| !homeless.contains(line))
+            .map(|(_, mistake)| mistake)
+            .collect();
+        (root, mistakes)
+    }
+
+    /// The lines between a table's header that could not be read and the next: they were put into
+    /// the table before, where they may be unknown or there already.
+    fn homeless(&self, refused: &BTreeMap<usize, Mistake>) -> BTreeSet<usize> {
+        let mut lost = false;
+        let mut homeless = BTreeSet::new();
+        for (number, line) in (1..).zip(self.text.lines()) {
+            if line.trim_start().starts_with('[') {
+                lost = refused.contains_key(&number);
+            } else if lost {
+                homeless.insert(number);
+            }
+        }
+        homeless
     }
 
     /// A mistake against TOML's grammar, with the key of its line where that is plainly one.
@@ -202,20 +225,22 @@ pub(super) fn line_of(text: &[u8], position: usize) -> usize {
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
-fn forget_lines(table: &mut Table, lines: &BTreeMap<usize, Mistake>) {
+fn forget_lines(table: &mut Table, forgotten: &impl Fn(usize) -> bool) {
     table.retain(|_, node| {
         if let Value::Table(inner) = &mut node.value {
-            forget_lines(inner, lines);
-            return true;
+            forget_lines(inner, forgotten);
+            if !inner.is_empty() {
+                return true;
+            }
         }
         if let Value::Array(items) = &mut node.value {
             for item in items {
                 if let Value::Table(inner) = &mut item.value {
-                    forget_lines(inner, lines);
+                    forget_lines(inner, forgotten);
                 }
             }
         }
-        !matches!(&node.origin, Origin::File { line, .. } if lines.contains_key(line))
+        !matches!(&node.origin, Origin::File { line, .. } if forgotten(*line))
     });
 }
 
