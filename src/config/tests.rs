@@ -177,7 +177,6 @@ brokers = 9092
 options."enable.auto.commit" = true
 [files]
 max_bytes = "100MiB"
-partition_time = "launched"
 [store]
 url = "ftp://host/x"
 data = "x"
@@ -207,17 +206,13 @@ level =
             9,
             "files.max_bytes = \"100MiB\": must be at most half of limits.memory",
         ),
+        (11, "store.url = \"ftp://host/x\": must be s3://"),
         (
-            10,
-            "files.partition_time = \"launched\": must be kafka_timestamp or",
-        ),
-        (12, "store.url = \"ftp://host/x\": must be s3://"),
-        (
-            14,
+            13,
             "store.checkpoints = \"x/y\": must be in another folder than store.data",
         ),
-        (16, "limits.drain = \"2m\": must be below systemd's"),
-        (18, ""),
+        (15, "limits.drain = \"2m\": must be below systemd's"),
+        (17, ""),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (number, says)) in lines.iter().zip(expected) {
@@ -415,9 +410,11 @@ fn the_instance_id_takes_the_host_and_the_file() {
     assert_eq!(id("a-{name}").as_deref(), Some("a-test"));
     assert_eq!(id(""), None);
     assert_eq!(
-        validate::instance_id("{hostname}-{name}", "ho st", "näme"),
+        rules::instance_id("{hostname}-{name}", "ho st", "näme"),
         Ok(Some("ho-st-n-me".to_owned()))
     );
+    let longest = rules::instance_id("{hostname}-{name}", &"h".repeat(300), &"n".repeat(300));
+    assert!(longest.is_ok_and(|id| id.is_some()));
     refused(
         "[kafka]\ninstance_id = \"{pid}\"",
         2,
