@@ -212,7 +212,7 @@ level =
             "store.checkpoints = \"x/y\": must be in another folder than store.data",
         ),
         (15, "limits.drain = \"2m\": must be below systemd's"),
-        (17, ""),
+        (17, "level: must be TOML"),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (number, says)) in lines.iter().zip(expected) {

@@ -126,15 +126,21 @@ impl File<'_> {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "_-.\"'".contains(c))
         };
-        // The last line of a key in base64 may end in `=`: never show what is before that.
+        // The last line of a key in base64 may end in `=`: never show what is before that, unless
+        // it is a word that no base64 is likely to be.
+        let word = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         let pair = text
             .split_once('=')
             .map(|(key, value)| (key.trim(), value.trim()))
-            .filter(|(key, value)| plain(key) && !value.is_empty() && !value.starts_with('='));
+            .filter(|(key, value)| {
+                plain(key) && !value.starts_with('=') && (!value.is_empty() || word(key))
+            });
         Mistake {
             origin: self.origin(line),
             key: pair.map(|(key, _)| key.to_owned()).unwrap_or_default(),
-            value: pair.map(|(key, value)| secrets::presentable(key, value)),
+            value: pair
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(key, value)| secrets::presentable(key, value)),
             right: format!("must be TOML: {message}"),
         }
     }
