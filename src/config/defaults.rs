@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::rules;
 use super::valid::{
     Column, ColumnSource, ColumnType, Compression, Config, Files, Kafka, Limits, Log, LogFormat,
     LogLevel, PartitionTime, PartitionUnit, S3, S3Client, Source, Start, StatusSocket, Store,
     StoreLocation, Supervision, Table, TimeUnit, Web,
 };
-use super::validate;
 
 /// systemd kills a service that has not stopped for so long: its own default of `TimeoutStopSec`,
 /// which our unit keeps. A drain ends before, or its last steps would be cut off.
@@ -47,7 +47,7 @@ impl Config {
                 brokers: vec!["127.0.0.1:9092".to_owned()],
                 topic: "project_topic".to_owned(),
                 group: "groundtrack".to_owned(),
-                instance_id: validate::instance_id(INSTANCE_ID, hostname, name).unwrap_or_default(),
+                instance_id: rules::instance_id(INSTANCE_ID, hostname, name).unwrap_or_default(),
                 start: Start::Earliest,
                 options: BTreeMap::new(),
             },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, NativeClientConfig};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 use super::defaults::{LONGEST_POLL_WAIT, SESSION_TIMEOUT_DEFAULT};
 use super::mistakes::Mistake;
@@ -98,8 +99,10 @@ pub(super) fn check(
             continue;
         };
         match refusal(&name, &value) {
-            Some(right) => mistakes.push(Mistake {
-                value: Some(secrets::presentable(&name, &given.place.shown)),
+            Some(Refusal::Known(right)) => mistakes.push(given.place.mistake(right)),
+            // Its value may be what a misspelt password holds.
+            Some(Refusal::Unknown(right)) => mistakes.push(Mistake {
+                value: Some(secrets::HIDDEN.to_owned()),
                 ..given.place.mistake(right)
             }),
             None => {
@@ -119,27 +122,40 @@ pub(super) fn check(
     mistakes
 }
 
+/// What would be right instead of a property.
+enum Refusal {
+    /// Of one that librdkafka knows.
+    Known(String),
+    /// Of one that it does not.
+    Unknown(String),
+}
+
 /// Why a property may not be given, or not with this value.
-fn refusal(name: &str, value: &str) -> Option<String> {
+fn refusal(name: &str, value: &str) -> Option<Refusal> {
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
-        return Some(format!("must be {why}"));
+        return Some(Refusal::Known(format!("must be {why}")));
     }
     // Callbacks are functions, and the names of librdkafka's own unit tests take pointers.
     if name.ends_with("_cb") || name.ends_with("_cmp") || name.starts_with("ut_") {
-        return Some("must be left out: it is a function inside the client, not a text".to_owned());
+        return Some(Refusal::Known(
+            "must be left out: it is a function inside the client, not a text".to_owned(),
+        ));
     }
     if name.contains('\0') || value.contains('\0') {
-        return Some("must not hold a NUL byte".to_owned());
+        return Some(Refusal::Unknown("must not hold a NUL byte".to_owned()));
     }
     let refused = ClientConfig::new()
         .set(name, value)
         .create_native_config()
         .err()?;
     Some(match refused {
-        KafkaError::ClientConfig(_, why, _, _) if !secrets::is_secret(name) => {
-            format!("must be a property that librdkafka takes: it says: {why}")
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            Refusal::Unknown("must be a property that librdkafka knows".to_owned())
         }
-        _ => "must be a property and a value that librdkafka takes".to_owned(),
+        KafkaError::ClientConfig(_, why, _, _) if !secrets::is_secret(name) => {
+            Refusal::Known(format!("must be a value that librdkafka takes, but: {why}"))
+        }
+        _ => Refusal::Known("must be a value that librdkafka takes".to_owned()),
     })
 }
 

@@ -1,15 +1,17 @@
 //! Configuration: what is written (every key optional, unknown ones refused) becomes what is
 //! valid ([`Config`]), or the list of all its [`Mistakes`].
 //!
-//! In the order of the data: [`tree`] lays file, environment and `--set` over each other, each
-//! value with where it stands; [`written`] reads the known keys out of that by their types
-//! ([`units`]); [`validate`] checks what they mean, alone and against each other ([`columns`],
-//! [`kafka_options`]), on top of the defaults ([`defaults`]).
+//! In the order of the data: `tree` lays file, environment and `--set` over each other, each
+//! value with where it stands; `written` reads the known keys out of that by their types
+//! (`units`); `validate` checks what they mean, alone (`rules`) and against each other (`columns`,
+//! `kafka_options`), on top of the defaults (`defaults`).
 
 mod columns;
 mod defaults;
 mod kafka_options;
 mod mistakes;
+mod overrides;
+mod rules;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -84,7 +86,7 @@ impl Sources {
                     value.to_string_lossy().into_owned(),
                 )
             })
-            .filter(|(name, _)| name.starts_with(tree::ENVIRONMENT_PREFIX))
+            .filter(|(name, _)| name.starts_with(overrides::ENVIRONMENT_PREFIX))
             .collect();
         Self {
             path,

@@ -7,22 +7,24 @@ pub(super) const HIDDEN: &str = "(hidden)";
 /// endpoint: of the two errors that is the harmless one.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    [
-        "pass",
-        "pwd",
-        "secret",
-        "token",
-        "credential",
-        "private",
-        "key.pem",
-        "key_pem",
-        "ssl_key",
-        "access_key",
-        "oauthbearer.config",
-        "oauthbearer.extensions",
-    ]
-    .iter()
-    .any(|part| key.contains(part))
+    // The options as a whole, where they are written as one value.
+    key.ends_with("kafka.options")
+        || [
+            "pass",
+            "pwd",
+            "secret",
+            "token",
+            "credential",
+            "private",
+            "key.pem",
+            "key_pem",
+            "ssl_key",
+            "access_key",
+            "oauthbearer.config",
+            "oauthbearer.extensions",
+        ]
+        .iter()
+        .any(|part| key.contains(part))
 }
 
 /// A value as it may be shown under this key.

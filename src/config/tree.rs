@@ -1,22 +1,18 @@
 //! What is written, as a tree in which every value knows where it stands: the file, and laid over
 //! it the environment and `--set`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Inputs;
 use super::mistakes::{Mistake, Origin};
-use super::secrets;
-
-/// What the environment variables that count begin with.
-pub(super) const ENVIRONMENT_PREFIX: &str = "GROUNDTRACK_";
+use super::{Inputs, overrides, secrets};
 
 /// The table whose keys hold dots, because librdkafka's names do.
-const OPTIONS: [&str; 2] = ["kafka", "options"];
+pub(super) const OPTIONS: [&str; 2] = ["kafka", "options"];
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -68,30 +64,11 @@ pub(super) fn build(inputs: &Inputs<'_>) -> (Table, Vec<Mistake>) {
     };
     let (mut root, mut mistakes) = file.read();
     flatten_options(&mut root, &mut mistakes);
-    let mut environment: Vec<_> = inputs.environment.iter().collect();
-    environment.sort();
-    for (name, text) in environment {
-        if let Some(keys) = variable_keys(name) {
-            let origin = Origin::Environment(name.clone());
-            mistakes.extend(overlay(&mut root, &keys, override_node(origin, text)));
-        }
-    }
-    for (position, set) in inputs.sets.iter().enumerate() {
-        let origin = Origin::Set(position);
-        match split_key(set) {
-            Some((keys, rest)) if rest.starts_with('=') => {
-                let node = override_node(origin, rest[1..].trim());
-                mistakes.extend(overlay(&mut root, &joined_option(keys), node));
-            }
-            // The text may hold a password behind whatever stands for the key.
-            _ => mistakes.push(Mistake {
-                origin,
-                key: String::new(),
-                value: None,
-                right: "must be written section.key=value".to_owned(),
-            }),
-        }
-    }
+    mistakes.extend(overrides::lay_over(
+        &mut root,
+        inputs.environment,
+        inputs.sets,
+    ));
     (root, mistakes)
 }
 
@@ -113,8 +90,31 @@ impl File<'_> {
                 .or_insert_with(|| self.grammar(line, error.message()));
         }
         // What was recovered from such a line is a guess: no second mistake is made of it.
-        forget_lines(&mut root, &refused);
-        (root, refused.into_values().collect())
+        let homeless = self.homeless(&refused);
+        forget_lines(&mut root, &|line| {
+            refused.contains_key(&line) || homeless.contains(&line)
+        });
+        let mistakes = refused
+            .into_iter()
+            .filter(|(line, _)| !homeless.contains(line))
+            .map(|(_, mistake)| mistake)
+            .collect();
+        (root, mistakes)
+    }
+
+    /// The lines between a table's header that could not be read and the next: they were put into
+    /// the table before, where they may be unknown or there already.
+    fn homeless(&self, refused: &BTreeMap<usize, Mistake>) -> BTreeSet<usize> {
+        let mut lost = false;
+        let mut homeless = BTreeSet::new();
+        for (number, line) in (1..).zip(self.text.lines()) {
+            if line.trim_start().starts_with('[') {
+                lost = refused.contains_key(&number);
+            } else if lost {
+                homeless.insert(number);
+            }
+        }
+        homeless
     }
 
     /// A mistake against TOML's grammar, with the key of its line where that is plainly one.
@@ -126,15 +126,21 @@ impl File<'_> {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "_-.\"'".contains(c))
         };
-        // The last line of a key in base64 may end in `=`: never show what is before that.
+        // The last line of a key in base64 may end in `=`: never show what is before that, unless
+        // it is a word that no base64 is likely to be.
+        let word = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         let pair = text
             .split_once('=')
             .map(|(key, value)| (key.trim(), value.trim()))
-            .filter(|(key, value)| plain(key) && !value.is_empty() && !value.starts_with('='));
+            .filter(|(key, value)| {
+                plain(key) && !value.starts_with('=') && (!value.is_empty() || word(key))
+            });
         Mistake {
             origin: self.origin(line),
             key: pair.map(|(key, _)| key.to_owned()).unwrap_or_default(),
-            value: pair.map(|(key, value)| secrets::presentable(key, value)),
+            value: pair
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(key, value)| secrets::presentable(key, value)),
             right: format!("must be TOML: {message}"),
         }
     }
@@ -178,7 +184,7 @@ impl File<'_> {
 }
 
 /// A number too large for its type becomes one that no key takes.
-fn plain_scalar(value: &DeValue<'_>) -> toml::Value {
+pub(super) fn plain_scalar(value: &DeValue<'_>) -> toml::Value {
     match value {
         DeValue::String(text) => toml::Value::String(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -202,20 +208,22 @@ pub(super) fn line_of(text: &[u8], position: usize) -> usize {
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
-fn forget_lines(table: &mut Table, lines: &BTreeMap<usize, Mistake>) {
+fn forget_lines(table: &mut Table, forgotten: &impl Fn(usize) -> bool) {
     table.retain(|_, node| {
         if let Value::Table(inner) = &mut node.value {
-            forget_lines(inner, lines);
-            return true;
+            forget_lines(inner, forgotten);
+            if !inner.is_empty() {
+                return true;
+            }
         }
         if let Value::Array(items) = &mut node.value {
             for item in items {
                 if let Value::Table(inner) = &mut item.value {
-                    forget_lines(inner, lines);
+                    forget_lines(inner, forgotten);
                 }
             }
         }
-        !matches!(&node.origin, Origin::File { line, .. } if lines.contains_key(line))
+        !matches!(&node.origin, Origin::File { line, .. } if forgotten(*line))
     });
 }
 
@@ -250,162 +258,4 @@ fn flatten_options(root: &mut Table, mistakes: &mut Vec<Mistake>) {
         }
     }
     *options = flat;
-}
-
-/// The keys that a variable's name stands for; `None`: not one of ours.
-fn variable_keys(name: &str) -> Option<Vec<String>> {
-    let rest = name.strip_prefix(ENVIRONMENT_PREFIX)?;
-    let parts: Vec<&str> = rest.split("__").collect();
-    if parts.len() < 2 {
-        return None;
-    }
-    let mut keys: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    if keys.len() > 2 && keys[..2] == OPTIONS {
-        let option = parts[2..].join("__");
-        keys.truncate(2);
-        keys.push(option_of_variable(&option));
-    }
-    Some(keys)
-}
-
-/// Shells and systemd allow no dots in a variable's name, and most properties have some: without
-/// one, `SECURITY_PROTOCOL` is `security.protocol`.
-fn option_of_variable(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    if name.contains('.') {
-        name.to_owned()
-    } else if lower == "log_level" {
-        lower
-    } else {
-        lower.replace('_', ".")
-    }
-}
-
-/// `kafka.options.security.protocol` names one property.
-fn joined_option(mut keys: Vec<String>) -> Vec<String> {
-    if keys.len() > 3 && keys[..2] == OPTIONS {
-        let name = keys[2..].join(".");
-        keys.truncate(2);
-        keys.push(name);
-    }
-    keys
-}
-
-/// The value is read as TOML, and as plain text where it is not.
-fn override_node(origin: Origin, text: &str) -> Node {
-    let parsed = DeValue::parse(text).ok();
-    let value = match &parsed {
-        Some(value) => with_origin(value, &origin),
-        None => Value::Scalar(toml::Value::String(text.to_owned())),
-    };
-    Node {
-        origin,
-        value,
-        shown: text.to_owned(),
-        text: Some(text.to_owned()),
-    }
-}
-
-fn with_origin(value: &Spanned<DeValue<'_>>, origin: &Origin) -> Value {
-    let node = |value: &Spanned<DeValue<'_>>| {
-        let inner = with_origin(value, origin);
-        let mut node = Node {
-            origin: origin.clone(),
-            value: inner,
-            shown: String::new(),
-            text: None,
-        };
-        node.shown = node.plain().to_string();
-        node
-    };
-    match value.get_ref() {
-        DeValue::Array(items) => Value::Array(items.iter().map(node).collect()),
-        DeValue::Table(table) => Value::Table(
-            table
-                .iter()
-                .map(|(key, value)| (key.get_ref().to_string(), node(value)))
-                .collect(),
-        ),
-        scalar => Value::Scalar(plain_scalar(scalar)),
-    }
-}
-
-/// Puts an override in its place. A table laid over one adds to it; all else replaces.
-fn overlay(table: &mut Table, keys: &[String], node: Node) -> Option<Mistake> {
-    let (key, rest) = keys.split_first()?;
-    if rest.is_empty() {
-        match (table.get_mut(key).map(|old| &mut old.value), node.value) {
-            (Some(Value::Table(old)), Value::Table(new)) => {
-                return new
-                    .into_iter()
-                    .find_map(|(key, node)| overlay(old, &[key], node));
-            }
-            (_, value) => table.insert(key.clone(), Node { value, ..node }),
-        };
-        return None;
-    }
-    let origin = node.origin.clone();
-    let inner = table.entry(key.clone()).or_insert_with(|| Node {
-        origin: origin.clone(),
-        value: Value::Table(Table::new()),
-        shown: String::new(),
-        text: None,
-    });
-    match &mut inner.value {
-        Value::Table(inner) => overlay(inner, rest, node),
-        _ => Some(Mistake {
-            origin,
-            key: keys.join("."),
-            value: Some(secrets::presentable(&keys.join("."), &node.shown)),
-            right: format!("must name a key of a table: {key} is none, so set it as a whole"),
-        }),
-    }
-}
-
-/// Takes the dotted key off the front of a text: its parts, and what follows (empty, or from `=`
-/// on). Parts may be quoted as in TOML; bare ones may hold anything but dots, quotes and `=`.
-/// `None`: no such key.
-pub(super) fn split_key(text: &str) -> Option<(Vec<String>, &str)> {
-    let mut keys = Vec::new();
-    let mut rest = text;
-    loop {
-        rest = rest.trim_start();
-        let end = match rest.chars().next()? {
-            quote @ ('"' | '\'') => quoted_end(rest, quote)?,
-            _ => rest.find(['.', '=', '"', '\'']).unwrap_or(rest.len()),
-        };
-        let (part, after) = rest.split_at(end);
-        keys.push(key_part(part)?);
-        rest = after.trim_start();
-        match rest.strip_prefix('.') {
-            Some(next) => rest = next,
-            None if rest.is_empty() || rest.starts_with('=') => return Some((keys, rest)),
-            None => return None,
-        }
-    }
-}
-
-fn key_part(part: &str) -> Option<String> {
-    if part.starts_with(['"', '\'']) {
-        return match DeValue::parse(part).ok()?.get_ref() {
-            DeValue::String(key) => Some(key.to_string()),
-            _ => None,
-        };
-    }
-    let part = part.trim();
-    (!part.is_empty()).then(|| part.to_owned())
-}
-
-/// Where a quoted text at the front ends, its quotes included.
-fn quoted_end(text: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
-    for (position, character) in text.char_indices().skip(1) {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if quote == '"' => escaped = true,
-            _ if character == quote => return Some(position + 1),
-            _ => {}
-        }
-    }
-    None
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::tree;
+use super::overrides;
 use super::valid::{
     ColumnSource, ColumnType, Compression, LogFormat, LogLevel, PartitionUnit, S3Client,
     ScalarType, Start, TimeUnit,
@@ -294,7 +294,7 @@ fn scalar_type(text: &str) -> Option<ScalarType> {
 }
 
 fn path(text: &str) -> Option<ColumnSource> {
-    match tree::split_key(text) {
+    match overrides::split_key(text) {
         Some((keys, "")) => Some(ColumnSource::Path(keys)),
         _ => None,
     }

@@ -203,6 +203,14 @@ impl Written {
     }
 }
 
+/// Every key that the walk asks for, dotted.
+#[cfg(test)]
+pub(super) fn known_keys() -> Vec<String> {
+    let mut reader = Reader::default();
+    reader.within(String::new(), Table::new(), Written::root);
+    reader.known
+}
+
 /// What the walk collects.
 #[derive(Debug, Default)]
 struct Reader {
@@ -333,7 +341,8 @@ impl Section<'_> {
 
     fn options(&mut self) -> BTreeMap<String, Given<OptionValue>> {
         let path = dotted(&self.path, "options");
-        let Some((options, node)) = self.take("options") else {
+        let taken = self.take("options");
+        let Some((options, node)) = taken else {
             return BTreeMap::new();
         };
         let Value::Table(table) = node.value else {
@@ -373,12 +382,18 @@ fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
     let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
     known.iter().min_by_key(|candidate| {
         let (its_table, its_name) = candidate.rsplit_once('.').unwrap_or(("", candidate));
-        let names = strsim::damerau_levenshtein(name, its_name);
+        let names = letters(name, its_name);
         let tables = strsim::damerau_levenshtein(table, its_table);
         // Two letters in the name weigh as much as being in another table.
-        (
-            2 * names + if tables > 0 { 3 + tables.min(4) } else { 0 },
-            tables,
-        )
+        2 * names + if tables > 0 { 3 + tables.min(4) } else { 0 }
     })
+}
+
+/// How many letters would have to change; `offset` is one of `first_offset`.
+fn letters(name: &str, known: &str) -> usize {
+    let words = known.split('_').filter(|word| word.len() < known.len());
+    let word = words.map(|word| strsim::damerau_levenshtein(name, word) + 1);
+    word.chain([strsim::damerau_levenshtein(name, known)])
+        .min()
+        .unwrap_or(usize::MAX)
 }

@@ -1,0 +1,246 @@
+//! The command line: what may be written, and which configuration it asks for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Sources, parse_duration};
+
+/// Where the package puts the configuration.
+pub const DEFAULT_CONFIG: &str = "/etc/groundtrack/groundtrack.toml";
+
+/// The failures of the simulated API that `demo --fail` takes.
+pub const DEMO_FAILURES: [&str; 10] = [
+    "error503",
+    "html500",
+    "html200",
+    "not-success",
+    "frozen",
+    "timeout",
+    "cut",
+    "too-large",
+    "redirect-loop",
+    "half-json",
+];
+
+/// Lands a Kafka topic in an object store as plain Parquet, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "groundtrack", version = version(), propagate_version = true)]
+pub struct Cli {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Poll, publish and land until told to stop
+    Run(Run),
+    /// Show everything on this machine alone: simulated source, embedded broker, files in a folder
+    Demo(Demo),
+    /// Try the configuration, the source, the brokers, the topic and the bucket
+    Check(Check),
+    /// Propose the table's columns for a sample of JSON lines, or of the topic
+    Infer(Infer),
+}
+
+/// `groundtrack run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Which configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Land what the topic holds now, poll nothing, then end
+    #[arg(long)]
+    pub until_caught_up: bool,
+}
+
+/// `groundtrack demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where the files go; each start makes a topic of its own there
+    #[arg(long, value_name = "DIR", default_value = "groundtrack-demo")]
+    pub dir: PathBuf,
+    /// Where the page listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub listen: std::net::SocketAddr,
+    /// End after so long, such as 1m 30s; without it: at Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Let the simulated source fail in these ways, one after another
+    #[arg(
+        long,
+        value_name = "KIND",
+        num_args = 1..,
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(DEMO_FAILURES)
+    )]
+    pub fail: Vec<String>,
+}
+
+/// `groundtrack check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Which configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `groundtrack infer`
+#[derive(Debug, Args)]
+pub struct Infer {
+    /// JSON lines to read; -: standard input
+    #[arg(value_name = "FILE", default_value = "-", conflicts_with = "topic")]
+    pub file: PathBuf,
+    /// Read a sample of the configured topic instead
+    #[arg(long)]
+    pub topic: bool,
+    /// Which configuration; only read with `topic`.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+impl Infer {
+    /// Whether the sample comes from standard input.
+    pub fn reads_stdin(&self) -> bool {
+        !self.topic && self.file.as_os_str() == "-"
+    }
+}
+
+/// Which configuration a command runs with.
+#[derive(Args)]
+pub struct Settings {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// Override a key of the file and of the environment; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// An override may hold a password, so only their number is shown.
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("config", &self.config)
+            .field("sets", &self.sets.len())
+            .finish()
+    }
+}
+
+impl Settings {
+    /// The file and the overrides, with the environment of the process: what
+    /// [`Config::load`](crate::config::Config::load) takes.
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(Some(self.config.clone()), self.sets.clone())
+    }
+}
+
+/// The version, the commit where one is known, and librdkafka's version.
+pub fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let commit = option_env!("GROUNDTRACK_COMMIT").unwrap_or("unknown");
+        let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+        format!(
+            "{} (commit {commit}, librdkafka {librdkafka})",
+            env!("CARGO_PKG_VERSION")
+        )
+    });
+    VERSION.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn overrides_reach_the_sources_in_their_order() {
+        let line = "groundtrack run --config a.toml --set kafka.topic=a --set kafka.topic=b";
+        let Ok(Command::Run(run)) = parse(line) else {
+            panic!("no run");
+        };
+        let sources = run.settings.sources();
+        assert_eq!(sources.path, Some(PathBuf::from("a.toml")));
+        assert_eq!(sources.sets, ["kafka.topic=a", "kafka.topic=b"]);
+        assert!(!run.until_caught_up);
+    }
+
+    #[test]
+    fn the_file_defaults_to_where_the_package_puts_it() {
+        let Ok(Command::Check(check)) = parse("groundtrack check --json") else {
+            panic!("no check");
+        };
+        assert_eq!(check.settings.config, PathBuf::from(DEFAULT_CONFIG));
+        assert!(check.json);
+    }
+
+    #[test]
+    fn a_demo_takes_failures_and_an_end() {
+        let line = "groundtrack demo --dir d --listen 127.0.0.1:0 --for 20s --fail frozen cut";
+        let Ok(Command::Demo(demo)) = parse(line) else {
+            panic!("no demo");
+        };
+        assert_eq!(demo.duration, Some(Duration::from_secs(20)));
+        assert_eq!(demo.fail, ["frozen", "cut"]);
+        assert!(parse("groundtrack demo --fail nonsense").is_err());
+        assert!(parse("groundtrack demo --for 20").is_err());
+    }
+
+    #[test]
+    fn a_sample_comes_from_one_place() {
+        for (line, stdin) in [
+            ("groundtrack infer", true),
+            ("groundtrack infer -", true),
+            ("groundtrack infer a.jsonl", false),
+            ("groundtrack infer --topic", false),
+        ] {
+            let Ok(Command::Infer(infer)) = parse(line) else {
+                panic!("{line}");
+            };
+            assert_eq!(infer.reads_stdin(), stdin, "{line}");
+        }
+        assert!(parse("groundtrack infer a.jsonl --topic").is_err());
+    }
+
+    #[test]
+    fn what_does_not_exist_yet_is_refused() {
+        for command in ["verify", "adopt", "reload", "status"] {
+            let error = parse(&format!("groundtrack {command}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn the_version_names_commit_and_librdkafka() {
+        assert!(version().starts_with(env!("CARGO_PKG_VERSION")));
+        assert!(version().contains("(commit "));
+        assert!(version().contains("librdkafka 2."));
+    }
+
+    #[test]
+    fn debug_does_not_show_what_an_override_holds() {
+        let line = "groundtrack run --set kafka.options.\"sasl.password\"=hunter2";
+        let shown = format!("{:?}", parse(line).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
