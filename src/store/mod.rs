@@ -21,6 +21,8 @@ pub mod conformance;
 mod counting;
 pub mod credentials;
 mod endpoint;
+#[cfg(test)]
+mod faulty_servers;
 pub mod local;
 pub mod memory;
 pub mod object_store_s3;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use hyper::body::HttpBody;
 use hyper::client::HttpConnector;
 use hyper_tls::HttpsConnector;
@@ -22,7 +22,9 @@ use rusoto_core::{ByteStream, Client, DispatchSignedRequest, HttpDispatchError, 
 use rusoto_credential::AwsCredentials;
 use rusoto_s3::{ListObjectsV2Request, S3};
 
-use super::answer::{Answer, ERROR_BODY_BYTES_MAX, deadline, note, observe, with_causes};
+use super::answer::{
+    Answer, ERROR_BODY_BYTES_MAX, NO_LISTING, deadline, is_listing, note, observe, with_causes,
+};
 use super::credentials::{Chain, Credentials};
 use super::endpoint::{Endpoint, Prefix, extra_certificates};
 use super::{Condition, ETag, Listed, Object, ObjectStore, OpenError, StoreError, check_key};
@@ -84,10 +86,10 @@ impl S3Store {
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
-        Self::with(s3, bucket, prefix, Arc::default())
+        Self::with_chain(s3, bucket, prefix, Arc::default())
     }
 
-    fn with(
+    pub(super) fn with_chain(
         s3: &config::S3,
         bucket: &str,
         prefix: &str,
@@ -166,7 +168,7 @@ impl S3Store {
                 .await
             {
                 Ok(result) => result.map_err(|error| WireError::Http(error.to_string())),
-                Err(_) => Err(WireError::Http("the listing cannot be read".to_owned())),
+                Err(_) => Err(WireError::Http(NO_LISTING.to_owned())),
             }
         })
         .await
@@ -254,7 +256,7 @@ impl ObjectStore for S3Store {
                 }
             }
             let next = page.next_continuation_token;
-            if !page.is_truncated.unwrap_or(false) {
+            if page.is_truncated == Some(false) {
                 break;
             }
             if next.is_none() || next == token {
@@ -326,6 +328,7 @@ impl Wire {
     }
 }
 
+/// For listings: all else goes by [`Wire::exchange`].
 impl DispatchSignedRequest for Wire {
     fn dispatch(
         &self,
@@ -338,28 +341,37 @@ impl DispatchSignedRequest for Wire {
                 .exchange(request)
                 .await
                 .map_err(|error| HttpDispatchError::new(error.to_string()))?;
+            let status = response.status();
             let headers = response
                 .headers()
                 .iter()
                 .map(|(name, value)| {
-                    (
-                        name.clone(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
+                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    (name.clone(), value)
                 })
                 .collect();
+            let body = hyper::body::to_bytes(response.into_body())
+                .await
+                .map_err(|error| HttpDispatchError::new(with_causes(&error)))?;
+            if !is_listing(&body) || !is_well_formed(&body) {
+                return Err(HttpDispatchError::new(NO_LISTING.to_owned()));
+            }
             Ok(HttpResponse {
-                status: response.status(),
+                status,
                 headers,
-                body: ByteStream::new(
-                    response
-                        .into_body()
-                        .map(|chunk| chunk.map_err(std::io::Error::other)),
-                ),
+                body: ByteStream::from(body.to_vec()),
             })
         }
         .boxed()
     }
+}
+
+/// rusoto's parser never returns from XML that ends early or is wrong, which no deadline can cut
+/// short; so its reader runs over the body first.
+fn is_well_formed(body: &[u8]) -> bool {
+    xml::EventReader::new(body)
+        .into_iter()
+        .all(|event| event.is_ok())
 }
 
 /// The request as it is sent. (rusoto's own conversion writes all headers to the log.)
@@ -567,7 +579,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn puts_are_as_configured() {
         put_requests_are_as_configured(async |s3, condition| {
-            let store = S3Store::with(&s3, "bucket", "pre", hush()).unwrap();
+            let store = S3Store::with_chain(&s3, "bucket", "pre", hush()).unwrap();
             let body = Bytes::from_static(b"body");
             let request = store.put_request("a=1/b c", body, condition).unwrap();
             let credentials = store.wire.credentials.current().await.unwrap();
@@ -585,7 +597,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_debug_output_shows_a_secret() {
-        let store = S3Store::with(&s3(None, true), "b", "", hush()).unwrap();
+        let store = S3Store::with_chain(&s3(None, true), "b", "", hush()).unwrap();
         assert!(!format!("{store:#?}").contains("hush"));
     }
 }
