@@ -366,8 +366,8 @@ fn http_client(s3: &config::S3) -> Result<reqwest::Client, OpenError> {
         .no_gzip()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT);
-    if let Some((pem, _)) = extra_certificates(s3)? {
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+    if let Some(authorities) = extra_certificates(s3)? {
+        let certificates = reqwest::Certificate::from_pem_bundle(&authorities.pem)
             .map_err(|error| OpenError::Client(with_causes(&error)))?;
         builder = builder.tls_certs_merge(certificates);
     }
