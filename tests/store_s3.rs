@@ -191,3 +191,21 @@ async fn a_server_that_is_away_leaves_the_effect_unknown() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs real servers"]
+fn a_store_outlives_the_runtime_that_first_used_it() {
+    for client in CLIENTS {
+        let s3 = s3(&variable("GROUNDTRACK_TEST_MINIO"), client);
+        let store = store(s3, bucket(), &folder("runtimes"));
+        for generation in 0..3 {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let key = format!("k{generation}");
+            let put = runtime.block_on(store.put(&key, Bytes::new(), Some(Condition::Absent)));
+            assert!(put.is_ok(), "{client:?}, generation {generation}: {put:?}");
+        }
+    }
+}

@@ -24,6 +24,17 @@ pub(super) struct Answer {
 /// An error's body is a few hundred bytes; of a larger one no more than this is looked at.
 pub(super) const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// An empty listing lets a partition start anew: what is no listing must never pass for one.
+pub(super) const NO_LISTING: &str = "the answer is no whole listing";
+
+/// Whether a body is a whole page of a listing that says how to go on.
+pub(super) fn is_listing(body: &[u8]) -> bool {
+    let holds = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
+    holds("</ListBucketResult>")
+        && (holds("<IsTruncated>false<")
+            || holds("<IsTruncated>true<") && holds("<NextContinuationToken>"))
+}
+
 /// Longer words of a server are cut: they end in logs.
 const WORDS_CHARS_MAX: usize = 300;
 

@@ -66,14 +66,18 @@ fn aws(region: &str) -> String {
     format!("https://s3.{region}.amazonaws.com{suffix}")
 }
 
-/// The PEM text of `store.s3.ca_file`, known to hold certificates; `None`: only the system's
-/// count. (A vendored OpenSSL knows no place of the system's; native-tls probes for them.)
+/// The certificates of a PEM file; at least one.
+pub(super) struct Authorities {
+    /// As it is written.
+    pub(super) pem: Vec<u8>,
+    pub(super) certificates: Vec<native_tls::Certificate>,
+}
+
+/// What `store.s3.ca_file` holds; `None`: only the system's count. (A vendored OpenSSL knows no place of the system's; native-tls probes for them.)
 ///
 /// # Errors
 /// [`OpenError::CaFile`]
-pub(super) fn extra_certificates(
-    s3: &config::S3,
-) -> Result<Option<(Vec<u8>, Vec<native_tls::Certificate>)>, OpenError> {
+pub(super) fn extra_certificates(s3: &config::S3) -> Result<Option<Authorities>, OpenError> {
     let Some(path) = &s3.ca_file else {
         return Ok(None);
     };
@@ -87,7 +91,7 @@ pub(super) fn extra_certificates(
     if certificates.is_empty() {
         return Err(wrong("no certificate is in it".to_owned()));
     }
-    Ok(Some((pem, certificates)))
+    Ok(Some(Authorities { pem, certificates }))
 }
 
 /// A prefix of keys, put before every key and taken off again in listings.

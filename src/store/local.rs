@@ -153,7 +153,7 @@ impl Folder {
         {
             return Err(StoreError::NotFound);
         }
-        self.make_folders(parent).map_err(nothing_written)?;
+        Self::make_folders(parent).map_err(nothing_written)?;
         match condition {
             Some(Condition::Absent) => self.create(&target, body)?,
             Some(Condition::Matches(etag)) => {
@@ -348,21 +348,19 @@ impl Folder {
     }
 
     /// Makes what is missing of a folder's path, and makes it last.
-    fn make_folders(&self, folder: &Path) -> io::Result<()> {
+    fn make_folders(folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
         }
+        let existing = folder.ancestors().find(|above| above.is_dir());
         fs::create_dir_all(folder)?;
         for above in folder.ancestors().skip(1) {
             File::open(above)?.sync_all()?;
-            if above == self.root || above.as_os_str().is_empty() {
+            if Some(above) == existing {
                 break;
             }
         }
-        match self.root.parent() {
-            Some(above) => File::open(above)?.sync_all(),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

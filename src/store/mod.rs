@@ -1,8 +1,8 @@
 //! The object store: one small trait, and its backends. An object is always one PUT.
 //!
 //! `s3://` by [`s3`] (rusoto) or [`object_store_s3`], `file://` by [`local`], [`memory`] for
-//! tests. What both S3 clients share: [`credentials`], [`endpoint`] (address, trusted
-//! certificates) and [`answer`] (what an answer means). [`conformance`] is what all of them keep.
+//! tests. What both S3 clients share: [`credentials`], `endpoint` (address, trusted
+//! certificates) and `answer` (what an answer means). [`conformance`] is what all of them keep.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub mod conformance;
 mod counting;
 pub mod credentials;
 mod endpoint;
+#[cfg(test)]
+mod faulty_servers;
 pub mod local;
 pub mod memory;
 pub mod object_store_s3;

@@ -10,7 +10,8 @@ use object_store::aws::{
     AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut,
 };
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
 };
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
@@ -19,7 +20,9 @@ use object_store::{
     PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 
-use super::answer::{Answer, ERROR_BODY_BYTES_MAX, deadline, note, observe, with_causes};
+use super::answer::{
+    Answer, ERROR_BODY_BYTES_MAX, NO_LISTING, deadline, is_listing, note, observe, with_causes,
+};
 use super::credentials::Chain;
 use super::endpoint::{Endpoint, Prefix, extra_certificates};
 use super::s3::{CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT};
@@ -55,8 +58,17 @@ impl ObjectStoreS3 {
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
+        Self::with_chain(s3, bucket, prefix, Arc::default())
+    }
+
+    pub(super) fn with_chain(
+        s3: &config::S3,
+        bucket: &str,
+        prefix: &str,
+        credentials: Arc<Chain>,
+    ) -> Result<Self, OpenError> {
         let http = HttpClient::new(Observed(http_client(s3)?));
-        Self::with(s3, bucket, prefix, http, Arc::default())
+        Self::with(s3, bucket, prefix, http, credentials)
     }
 
     fn with(
@@ -295,10 +307,16 @@ struct Observed(reqwest::Client);
 #[async_trait]
 impl HttpService for Observed {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let query = request.uri().query().unwrap_or_default();
+        let is_list = query.split('&').any(|part| part == "list-type=2");
         let mut response = HttpService::call(&self.0, request).await?;
         let status = response.status();
         if status.is_success() {
-            return Ok(response);
+            return if is_list {
+                checked_listing(response).await
+            } else {
+                Ok(response)
+            };
         }
         let region = response.headers().get("x-amz-bucket-region");
         let region = region.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -313,6 +331,17 @@ impl HttpService for Observed {
         note(Answer::new(status.as_u16(), region.as_deref(), &body));
         Ok(response)
     }
+}
+
+/// The library takes any XML for a listing, and a page without a token for the last.
+async fn checked_listing(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = response.into_parts();
+    let body = body.bytes().await?;
+    if !is_listing(&body) {
+        let error = ClientError(NO_LISTING.to_owned());
+        return Err(HttpError::new(HttpErrorKind::Decode, error));
+    }
+    Ok(HttpResponse::from_parts(parts, body.into()))
 }
 
 /// In the library's words: the keys' own type cannot be named from outside.
@@ -337,8 +366,8 @@ fn http_client(s3: &config::S3) -> Result<reqwest::Client, OpenError> {
         .no_gzip()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT);
-    if let Some((pem, _)) = extra_certificates(s3)? {
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+    if let Some(authorities) = extra_certificates(s3)? {
+        let certificates = reqwest::Certificate::from_pem_bundle(&authorities.pem)
             .map_err(|error| OpenError::Client(with_causes(&error)))?;
         builder = builder.tls_certs_merge(certificates);
     }

@@ -5,37 +5,31 @@
 //! `rusoto_s3` itself. The payload's SHA-256 is part of every signature: a body damaged on its
 //! way is refused by the server.
 
-use std::fmt;
+mod wire;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
-use hyper::body::HttpBody;
-use hyper::client::HttpConnector;
-use hyper_tls::HttpsConnector;
-use rusoto_core::request::{DispatchSignedRequestFuture, HttpResponse};
-use rusoto_core::signature::{SignedRequest, SignedRequestPayload};
-use rusoto_core::{ByteStream, Client, DispatchSignedRequest, HttpDispatchError, Region};
-use rusoto_credential::AwsCredentials;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use rusoto_core::Client;
+use rusoto_core::signature::SignedRequest;
 use rusoto_s3::{ListObjectsV2Request, S3};
 
-use super::answer::{Answer, ERROR_BODY_BYTES_MAX, deadline, note, observe, with_causes};
-use super::credentials::{Chain, Credentials};
-use super::endpoint::{Endpoint, Prefix, extra_certificates};
+use super::answer::{NO_LISTING, deadline, observe, with_causes};
+use super::credentials::Chain;
+use super::endpoint::Prefix;
 use super::{Condition, ETag, Listed, Object, ObjectStore, OpenError, StoreError, check_key};
 use crate::config::{self, Encryption};
+use wire::{Wire, WireError, etag, header};
 
 /// Below the 20 s or so after which servers close idle connections.
 pub(super) const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A server that does not take a connection by then is away; the time-out holds besides.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Hashing less than this takes less time than handing it to another thread.
-const HASHED_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
 
 /// A bucket, spoken to by rusoto.
 #[derive(Debug)]
@@ -48,63 +42,23 @@ pub struct S3Store {
     page_keys: Option<i64>,
 }
 
-/// One pool of connections, and what every request needs to be signed.
-#[derive(Clone)]
-struct Wire {
-    http: hyper::Client<HttpsConnector<HttpConnector>>,
-    credentials: Arc<Chain>,
-    region: Region,
-    bucket: String,
-    bucket_host: Option<String>,
-}
-
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire")
-            .field("region", &self.region)
-            .field("bucket", &self.bucket)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-enum WireError {
-    #[error("{0}")]
-    Http(String),
-    #[error("the answer's status is {0}")]
-    Status(u16),
-    #[error("the answer names no version (ETag)")]
-    NoETag,
-}
-
 impl S3Store {
     /// Sends nothing yet.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
-        Self::with(s3, bucket, prefix, Arc::default())
+        Self::with_chain(s3, bucket, prefix, Arc::default())
     }
 
-    fn with(
+    pub(super) fn with_chain(
         s3: &config::S3,
         bucket: &str,
         prefix: &str,
         credentials: Arc<Chain>,
     ) -> Result<Self, OpenError> {
-        let endpoint = Endpoint::new(s3, bucket)?;
         Ok(Self {
-            wire: Wire {
-                http: http_client(s3)?,
-                credentials,
-                region: Region::Custom {
-                    name: s3.region.clone(),
-                    endpoint: endpoint.service,
-                },
-                bucket: bucket.to_owned(),
-                bucket_host: endpoint.bucket_host,
-            },
+            wire: Wire::new(s3, bucket, credentials)?,
             prefix: Prefix::new(prefix),
             timeout: s3.timeout,
             put_headers: put_headers(s3),
@@ -166,7 +120,7 @@ impl S3Store {
                 .await
             {
                 Ok(result) => result.map_err(|error| WireError::Http(error.to_string())),
-                Err(_) => Err(WireError::Http("the listing cannot be read".to_owned())),
+                Err(_) => Err(WireError::Http(NO_LISTING.to_owned())),
             }
         })
         .await
@@ -254,7 +208,7 @@ impl ObjectStore for S3Store {
                 }
             }
             let next = page.next_continuation_token;
-            if !page.is_truncated.unwrap_or(false) {
+            if page.is_truncated == Some(false) {
                 break;
             }
             if next.is_none() || next == token {
@@ -282,162 +236,6 @@ impl ObjectStore for S3Store {
     }
 }
 
-impl Wire {
-    /// Signs a request, sends it, and notes an answer that is no success.
-    async fn exchange(
-        &self,
-        request: SignedRequest,
-    ) -> Result<hyper::Response<hyper::Body>, WireError> {
-        let credentials = self
-            .credentials
-            .current()
-            .await
-            .map_err(|error| WireError::Http(error.to_string()))?;
-        let request = sign(self.address(request), credentials).await?;
-        let response = self
-            .http
-            .request(request)
-            .await
-            .map_err(|error| WireError::Http(with_causes(&error)))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let region = header(&response, "x-amz-bucket-region");
-        let body = beginning(response.into_body()).await;
-        note(Answer::new(status.as_u16(), region.as_deref(), &body));
-        Err(WireError::Status(status.as_u16()))
-    }
-
-    /// Moves the bucket from the path into the host's name, where that is wanted.
-    fn address(&self, mut request: SignedRequest) -> SignedRequest {
-        if let Some(host) = &self.bucket_host {
-            let in_path = format!("/{}", self.bucket);
-            if let Some(rest) = request.path.strip_prefix(&in_path) {
-                request.path = if rest.is_empty() {
-                    "/".to_owned()
-                } else {
-                    rest.to_owned()
-                };
-            }
-            request.set_hostname(Some(host.clone()));
-        }
-        request
-    }
-}
-
-impl DispatchSignedRequest for Wire {
-    fn dispatch(
-        &self,
-        request: SignedRequest,
-        _timeout: Option<Duration>,
-    ) -> DispatchSignedRequestFuture {
-        let wire = self.clone();
-        async move {
-            let response = wire
-                .exchange(request)
-                .await
-                .map_err(|error| HttpDispatchError::new(error.to_string()))?;
-            let headers = response
-                .headers()
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.clone(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
-                .collect();
-            Ok(HttpResponse {
-                status: response.status(),
-                headers,
-                body: ByteStream::new(
-                    response
-                        .into_body()
-                        .map(|chunk| chunk.map_err(std::io::Error::other)),
-                ),
-            })
-        }
-        .boxed()
-    }
-}
-
-/// The request as it is sent. (rusoto's own conversion writes all headers to the log.)
-async fn sign(
-    mut request: SignedRequest,
-    credentials: Credentials,
-) -> Result<hyper::Request<hyper::Body>, WireError> {
-    let credentials = AwsCredentials::new(
-        credentials.key_id,
-        credentials.secret,
-        credentials.token,
-        None,
-    );
-    let large = matches!(
-        &request.payload,
-        Some(SignedRequestPayload::Buffer(body)) if body.len() > HASHED_IN_PLACE_BYTES_MAX
-    );
-    if large {
-        let signing = tokio::task::spawn_blocking(move || {
-            request.sign(&credentials);
-            request
-        });
-        request = match signing.await {
-            Ok(request) => request,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => return Err(WireError::Http("the runtime ends".to_owned())),
-            },
-        };
-    } else {
-        request.sign(&credentials);
-    }
-    let mut address = format!(
-        "{}://{}{}",
-        request.scheme(),
-        request.hostname(),
-        request.canonical_path()
-    );
-    if !request.canonical_query_string().is_empty() {
-        address.push('?');
-        address.push_str(request.canonical_query_string());
-    }
-    let mut builder = hyper::Request::builder()
-        .method(request.method())
-        .uri(address);
-    for (name, values) in request.headers() {
-        for value in values {
-            builder = builder.header(name.as_str(), value.as_slice());
-        }
-    }
-    let body = match request.payload {
-        Some(SignedRequestPayload::Buffer(body)) => hyper::Body::from(body),
-        _ => hyper::Body::empty(),
-    };
-    builder
-        .body(body)
-        .map_err(|error| WireError::Http(error.to_string()))
-}
-
-fn http_client(s3: &config::S3) -> Result<hyper::Client<HttpsConnector<HttpConnector>>, OpenError> {
-    let mut tls = native_tls::TlsConnector::builder();
-    if let Some((_, certificates)) = extra_certificates(s3)? {
-        for certificate in certificates {
-            tls.add_root_certificate(certificate);
-        }
-    }
-    let tls = tls
-        .build()
-        .map_err(|error| OpenError::Client(error.to_string()))?;
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    http.set_nodelay(true);
-    Ok(hyper::Client::builder()
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .build(HttpsConnector::from((http, tls.into()))))
-}
-
 fn put_headers(s3: &config::S3) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     match &s3.server_side_encryption {
@@ -458,36 +256,15 @@ fn put_headers(s3: &config::S3) -> Vec<(&'static str, String)> {
     headers
 }
 
-fn header(response: &hyper::Response<hyper::Body>, name: &str) -> Option<String> {
-    let value = response.headers().get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-fn etag(response: &hyper::Response<hyper::Body>) -> Result<ETag, WireError> {
-    header(response, "etag")
-        .filter(|etag| !etag.is_empty())
-        .map(ETag)
-        .ok_or(WireError::NoETag)
-}
-
-/// As much of an error's body as is looked at; what cannot be read is left out.
-async fn beginning(mut body: hyper::Body) -> Bytes {
-    let mut bytes = BytesMut::new();
-    while bytes.len() < ERROR_BODY_BYTES_MAX
-        && let Some(Ok(chunk)) = body.data().await
-    {
-        bytes.extend_from_slice(&chunk);
-    }
-    bytes.freeze()
-}
-
 fn milliseconds(time: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp_millis())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::wire::sign;
     use super::*;
+    use crate::store::credentials::Credentials;
     use crate::store::endpoint::tests::s3;
 
     pub(in crate::store) fn hush() -> Arc<Chain> {
@@ -567,7 +344,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn puts_are_as_configured() {
         put_requests_are_as_configured(async |s3, condition| {
-            let store = S3Store::with(&s3, "bucket", "pre", hush()).unwrap();
+            let store = S3Store::with_chain(&s3, "bucket", "pre", hush()).unwrap();
             let body = Bytes::from_static(b"body");
             let request = store.put_request("a=1/b c", body, condition).unwrap();
             let credentials = store.wire.credentials.current().await.unwrap();
@@ -585,7 +362,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_debug_output_shows_a_secret() {
-        let store = S3Store::with(&s3(None, true), "b", "", hush()).unwrap();
+        let store = S3Store::with_chain(&s3(None, true), "b", "", hush()).unwrap();
         assert!(!format!("{store:#?}").contains("hush"));
     }
 }
