@@ -30,6 +30,7 @@ pub mod budget;
 pub mod config;
 pub mod fault;
 pub mod generation;
+pub mod infer;
 pub mod landing;
 pub mod messages;
 pub mod status;

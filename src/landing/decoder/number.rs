@@ -168,7 +168,7 @@ pub(super) fn int64(text: &str) -> Result<i64, Cause> {
 
 /// The nearest double.
 #[inline]
-pub(super) fn float64(text: &str) -> Result<f64, Cause> {
+pub(crate) fn float64(text: &str) -> Result<f64, Cause> {
     const POWERS: [f64; 23] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
         1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
@@ -193,7 +193,7 @@ pub(super) fn float64(text: &str) -> Result<f64, Cause> {
 
 /// An instant in microseconds since 1970 UTC.
 #[inline]
-pub(super) fn instant(text: &str, unit: TimeUnit) -> Result<i64, Cause> {
+pub(crate) fn instant(text: &str, unit: TimeUnit) -> Result<i64, Cause> {
     let scale = match unit {
         TimeUnit::S => 6,
         TimeUnit::Ms => 3,
