@@ -117,7 +117,7 @@ pub fn infer(mut lines: impl BufRead, limits: Limits) -> Result<Inference, Infer
     }
     let mut naming = Naming::default();
     let mut columns = Vec::new();
-    propose(&root, &mut Vec::new(), root.objects, &mut |path, shape| {
+    propose(&root, &mut Vec::new(), &mut |path, shape| {
         columns.push(naming.proposal(path, shape, root.objects));
     });
     Ok(Inference {
@@ -186,13 +186,12 @@ impl Skipped {
 fn propose<'a>(
     shape: &'a Shape,
     path: &mut Vec<&'a str>,
-    samples: u64,
     visit: &mut impl FnMut(&[&'a str], &'a Shape),
 ) {
     for (key, member) in &shape.members {
         path.push(key);
         if member.objects > 0 && member.objects == member.values && !member.members.is_empty() {
-            propose(member, path, samples, visit);
+            propose(member, path, visit);
         } else {
             visit(path, member);
         }

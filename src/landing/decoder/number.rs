@@ -76,7 +76,7 @@ impl Decimal {
     }
 
     fn to_i64(mut self) -> Result<i64, Cause> {
-        while self.exponent < 0 && self.mantissa % 10 == 0 && self.mantissa > 0 {
+        while self.exponent < 0 && self.mantissa.is_multiple_of(10) && self.mantissa > 0 {
             self.mantissa /= 10;
             self.exponent += 1;
         }
