@@ -201,8 +201,10 @@ impl Findings {
     /// Forgets the record before.
     pub(super) fn clear(&mut self) {
         self.found.fill(None);
-        self.left.fill(0..0);
-        self.extra.clear();
+        if self.keep_extra {
+            self.left.fill(0..0);
+            self.extra.clear();
+        }
     }
 
     /// The text of `_extra`; `None`: nothing is left.
@@ -243,9 +245,11 @@ impl Findings {
     /// Closes the object in `extra` that began behind `from`, or takes it back if nothing is in it.
     #[inline]
     fn close(&mut self, from: usize) {
-        match self.extra.pop() {
-            Some(',') => self.extra.push('}'),
-            _ => self.extra.truncate(from),
+        if self.extra.ends_with('{') {
+            self.extra.truncate(from);
+        } else {
+            self.extra.truncate(self.extra.len() - 1);
+            self.extra.push('}');
         }
     }
 }
