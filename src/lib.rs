@@ -34,6 +34,7 @@ pub mod demo;
 pub mod fault;
 pub mod generation;
 pub mod kafka;
+pub mod infer;
 pub mod landing;
 pub mod logging;
 pub mod messages;

@@ -29,6 +29,7 @@ use crate::landing::layout::{KAFKA_COLUMNS, Layout};
 use crate::landing::offsets::OffsetSet;
 use crate::messages::{Cause, RecordSpan, Records, Reject};
 
+pub(crate) use self::number::{float64, instant};
 pub(crate) use self::words::type_words;
 
 /// Times that a column may give to the folders: from 1970-01-01 to before 2100-01-01, in

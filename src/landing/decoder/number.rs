@@ -24,7 +24,42 @@ impl Decimal {
     /// `None`: not a number by JSON's grammar.
     #[inline]
     fn read(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
+        Self::read_short(text.as_bytes()).or_else(|| Self::read_any(text.as_bytes()))
+    }
+
+    /// As [`Decimal::read_any`], for digits with or without a fraction that surely fit.
+    #[inline]
+    fn read_short(bytes: &[u8]) -> Option<Self> {
+        let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+        // A leading zero before another digit is none of JSON's, nor a point at either end.
+        match *digits {
+            [b'0'..=b'9'] | [b'0', b'.', .., b'0'..=b'9'] | [b'1'..=b'9', .., b'0'..=b'9'] => {}
+            _ => return None,
+        }
+        if digits.len() > 19 {
+            return None;
+        }
+        let (mut mantissa, mut point) = (0u64, None);
+        for (at, byte) in digits.iter().enumerate() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit <= 9 {
+                mantissa = mantissa * 10 + u64::from(digit);
+            } else if *byte == b'.' && point.is_none() {
+                point = Some(at);
+            } else {
+                return None;
+            }
+        }
+        let fraction = point.map_or(0, |point| digits.len() - 1 - point);
+        Some(Self {
+            negative: digits.len() < bytes.len(),
+            mantissa,
+            exponent: -(fraction as i64),
+            cut: false,
+        })
+    }
+
+    fn read_any(bytes: &[u8]) -> Option<Self> {
         let (negative, mut at) = match bytes.first()? {
             b'-' => (true, 1),
             _ => (false, 0),
@@ -76,7 +111,7 @@ impl Decimal {
     }
 
     fn to_i64(mut self) -> Result<i64, Cause> {
-        while self.exponent < 0 && self.mantissa % 10 == 0 && self.mantissa > 0 {
+        while self.exponent < 0 && self.mantissa.is_multiple_of(10) && self.mantissa > 0 {
             self.mantissa /= 10;
             self.exponent += 1;
         }
@@ -156,19 +191,33 @@ fn in_range(instant_us: i64) -> Result<i64, Cause> {
 /// A whole number, however it is written: `1000`, `1000.0` and `1e3` are the same.
 #[inline]
 pub(super) fn int64(text: &str) -> Result<i64, Cause> {
-    let bytes = text.as_bytes();
-    // Eighteen digits cannot overflow; a leading zero is left to the full grammar.
-    if (1..=18).contains(&bytes.len()) && bytes[0] != b'0' && bytes.iter().all(u8::is_ascii_digit) {
-        return Ok(bytes
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')));
+    match plain_digits(text) {
+        Some(value) => Ok(value),
+        None => Decimal::read(text).ok_or(Cause::Type)?.to_i64(),
     }
-    Decimal::read(text).ok_or(Cause::Type)?.to_i64()
+}
+
+/// A number of digits alone, too few to overflow. A leading zero is left to the full grammar.
+#[inline]
+fn plain_digits(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    if !(1..=18).contains(&bytes.len()) || bytes[0] == b'0' {
+        return None;
+    }
+    let mut value = 0;
+    for byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(value)
 }
 
 /// The nearest double.
 #[inline]
-pub(super) fn float64(text: &str) -> Result<f64, Cause> {
+pub(crate) fn float64(text: &str) -> Result<f64, Cause> {
     const POWERS: [f64; 23] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
         1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
@@ -193,13 +242,16 @@ pub(super) fn float64(text: &str) -> Result<f64, Cause> {
 
 /// An instant in microseconds since 1970 UTC.
 #[inline]
-pub(super) fn instant(text: &str, unit: TimeUnit) -> Result<i64, Cause> {
-    let scale = match unit {
-        TimeUnit::S => 6,
-        TimeUnit::Ms => 3,
-        TimeUnit::Us => 0,
+pub(crate) fn instant(text: &str, unit: TimeUnit) -> Result<i64, Cause> {
+    let (scale, micros) = match unit {
+        TimeUnit::S => (6, 1_000_000),
+        TimeUnit::Ms => (3, 1000),
+        TimeUnit::Us => (0, 1),
         TimeUnit::Rfc3339 => return rfc3339(text),
     };
+    if let Some(time) = plain_digits(text).and_then(|value| value.checked_mul(micros)) {
+        return in_range(time);
+    }
     Decimal::read(text).ok_or(Cause::Type)?.to_instant(scale)
 }
 

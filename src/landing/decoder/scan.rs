@@ -72,6 +72,20 @@ impl<'a> Scanner<'a> {
     /// Passes white space; returns the byte behind it, which it does not pass.
     #[inline(always)]
     pub(super) fn space(&mut self) -> Option<u8> {
+        // None or one is what most writers put.
+        let mut byte = self.peek()?;
+        if byte == b' ' {
+            self.at += 1;
+            byte = self.peek()?;
+        }
+        match byte {
+            0..=b' ' => self.more_space(),
+            other => Some(other),
+        }
+    }
+
+    #[cold]
+    fn more_space(&mut self) -> Option<u8> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,

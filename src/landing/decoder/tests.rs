@@ -602,6 +602,53 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Prints what a record takes, against `serde_json` into a struct fixed at compile time.
+///
+/// `CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo test --lib decoding_takes -- --ignored --nocapture`
+#[test]
+#[ignore = "prints a figure"]
+fn decoding_takes_so_long_against_a_typed_struct() {
+    #[derive(serde::Deserialize)]
+    struct Iss<'a> {
+        message: &'a str,
+        timestamp: i64,
+        #[serde(borrow)]
+        iss_position: Position<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Position<'a> {
+        latitude: &'a str,
+        longitude: &'a str,
+    }
+    const RECORDS: usize = 10_000;
+    let records = block((0..RECORDS).map(|_| Some(ISS.as_bytes())));
+    let mut decoder = Decoder::new(&iss(), "topic");
+    let (mut ours, mut theirs) = (f64::MAX, f64::MAX);
+    for _ in 0..50 {
+        let start = std::time::Instant::now();
+        let decoded = decoder.decode(&records, 0, &OffsetSet::default());
+        ours = ours.min(start.elapsed().as_nanos() as f64);
+        assert_eq!(decoded.rows.num_rows(), RECORDS);
+        let start = std::time::Instant::now();
+        for record in &records.spans {
+            let value: Iss<'_> =
+                serde_json::from_slice(records.bytes(record.value.unwrap())).unwrap();
+            let position = value.iss_position;
+            let floats =
+                [position.latitude, position.longitude].map(|text| text.parse::<f64>().unwrap());
+            std::hint::black_box((value.message, value.timestamp, floats));
+        }
+        theirs = theirs.min(start.elapsed().as_nanos() as f64);
+    }
+    let each = RECORDS as f64;
+    println!(
+        "ns a record: {:.0}, serde_json typed {:.0}, ratio {:.2}",
+        ours / each,
+        theirs / each,
+        ours / theirs
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

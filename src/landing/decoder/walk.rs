@@ -19,9 +19,6 @@ pub(super) const ROOT: usize = 0;
 #[derive(Debug, Default)]
 struct Node {
     children: Vec<Child>,
-    /// A few bits of each child's key, side by side, so that a key no column names is found to be
-    /// so by one look.
-    prints: Vec<u32>,
     /// Whether a column takes the whole value.
     taken: bool,
     /// Behind the last node below this one.
@@ -30,15 +27,45 @@ struct Node {
 
 #[derive(Debug)]
 struct Child {
+    edges: Edges,
     key: Box<str>,
     node: usize,
 }
 
-fn print_of(key: &str) -> u32 {
-    let bytes = key.as_bytes();
-    let (first, last) = (bytes.first(), bytes.last());
-    let edge = |byte: Option<&u8>| u32::from(byte.copied().unwrap_or(0));
-    (bytes.len() as u32) << 16 | edge(first) << 8 | edge(last)
+/// A key's length and its outer bytes: all of it, up to sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Edges {
+    length: usize,
+    head: u64,
+    tail: u64,
+}
+
+impl Edges {
+    /// Of the key in this part of a text, which may go on behind it.
+    #[inline(always)]
+    fn of(bytes: &[u8], key: Range<usize>) -> Self {
+        let length = key.len();
+        let eight = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+        let (head, tail) = if length >= 8 {
+            (eight(key.start), eight(key.end - 8))
+        } else {
+            (eight(key.start), None)
+        };
+        let tail = tail.map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        let head = match head {
+            Some(chunk) if length >= 8 => u64::from_le_bytes(*chunk),
+            Some(chunk) => u64::from_le_bytes(*chunk) & ((1 << (8 * length)) - 1),
+            None => Self::few(&bytes[key]),
+        };
+        Self { length, head, tail }
+    }
+
+    /// Fewer than eight bytes, as `of` packs them.
+    #[cold]
+    fn few(key: &[u8]) -> u64 {
+        let bytes = key.iter().rev();
+        bytes.fold(0, |head, byte| head << 8 | u64::from(*byte))
+    }
 }
 
 impl Tree {
@@ -74,8 +101,8 @@ impl Tree {
                 None => {
                     let added = self.nodes.len();
                     self.nodes.push(Node::default());
-                    self.nodes[node].prints.push(print_of(key));
                     self.nodes[node].children.push(Child {
+                        edges: Edges::of(key.as_bytes(), 0..key.len()),
                         key: key.as_str().into(),
                         node: added,
                     });
@@ -90,7 +117,8 @@ impl Tree {
     pub(super) fn find(&self, path: &[String]) -> usize {
         path.iter().fold(ROOT, |node, key| {
             let mut next = 0;
-            self.child(node, key, &mut next).unwrap_or(ROOT)
+            self.child(node, key.as_bytes(), 0..key.len(), &mut next)
+                .unwrap_or(ROOT)
         })
     }
 
@@ -99,25 +127,28 @@ impl Tree {
         self.nodes.len() == 1
     }
 
-    /// The node behind a key. `next` is the child expected, since most objects of a topic have
-    /// their keys in one order.
-    #[inline]
-    fn child(&self, node: usize, key: &str, next: &mut usize) -> Option<usize> {
-        let node = &self.nodes[node];
-        if let Some(child) = node.children.get(*next)
-            && *child.key == *key
-        {
-            *next += 1;
-            return Some(child.node);
-        }
-        let print = print_of(key);
-        for (at, known) in node.prints.iter().enumerate() {
-            if *known == print && *node.children[at].key == *key {
-                *next = at + 1;
-                return Some(node.children[at].node);
-            }
-        }
-        None
+    /// The node behind the key in this part of a text. `next` is the child expected, since most
+    /// objects of a topic have their keys in one order.
+    #[inline(always)]
+    fn child(
+        &self,
+        node: usize,
+        text: &[u8],
+        key: Range<usize>,
+        next: &mut usize,
+    ) -> Option<usize> {
+        let children = &self.nodes[node].children;
+        let edges = Edges::of(text, key.clone());
+        let is = |child: &Child| {
+            child.edges == edges
+                && (edges.length <= 16 || *child.key.as_bytes() == text[key.clone()])
+        };
+        let at = match children.get(*next) {
+            Some(child) if is(child) => *next,
+            _ => children.iter().position(is)?,
+        };
+        *next = at + 1;
+        Some(children[at].node)
     }
 }
 
@@ -170,8 +201,10 @@ impl Findings {
     /// Forgets the record before.
     pub(super) fn clear(&mut self) {
         self.found.fill(None);
-        self.left.fill(0..0);
-        self.extra.clear();
+        if self.keep_extra {
+            self.left.fill(0..0);
+            self.extra.clear();
+        }
     }
 
     /// The text of `_extra`; `None`: nothing is left.
@@ -212,9 +245,11 @@ impl Findings {
     /// Closes the object in `extra` that began behind `from`, or takes it back if nothing is in it.
     #[inline]
     fn close(&mut self, from: usize) {
-        match self.extra.pop() {
-            Some(',') => self.extra.push('}'),
-            _ => self.extra.truncate(from),
+        if self.extra.ends_with('{') {
+            self.extra.truncate(from);
+        } else {
+            self.extra.truncate(self.extra.len() - 1);
+            self.extra.push('}');
         }
     }
 }
@@ -290,13 +325,14 @@ impl Walk<'_, '_> {
         }
         self.scan.at += 1;
         self.scan.space();
-        let key = &self.scan.text[from..to - 1];
         let child = if kind == Kind::Plain {
-            self.tree.child(node, key, next)
+            let text = self.scan.text.as_bytes();
+            self.tree.child(node, text, from..to - 1, next)
         } else {
             self.to.key.clear();
-            unescape(key, &mut self.to.key);
-            self.tree.child(node, &self.to.key, next)
+            unescape(&self.scan.text[from..to - 1], &mut self.to.key);
+            let key = self.to.key.as_bytes();
+            self.tree.child(node, key, 0..key.len(), next)
         };
         Ok((child, to))
     }
