@@ -154,8 +154,13 @@ fn json<W: io::Write>(writer: W) -> slog_json::Json<W> {
 
 fn lines<D: slog_term::Decorator>(decorator: D) -> FullFormat<Clean<D>> {
     FullFormat::new(Clean(decorator))
-        .use_utc_timestamp()
+        .use_custom_timestamp(timestamp)
         .build()
+}
+
+fn timestamp(line: &mut dyn io::Write) -> io::Result<()> {
+    let now = chrono::Utc::now();
+    write!(line, "{}", now.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
 }
 
 /// The outermost drain: the level, then the channel.
