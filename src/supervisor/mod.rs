@@ -173,7 +173,7 @@ impl Supervisor {
             let slot = &mut self.slots[index];
             match &slot.phase {
                 Phase::Idle if wanted => self.start(index, now),
-                Phase::BackingOff { .. } if !wanted => {
+                Phase::Idle | Phase::BackingOff { .. } if !wanted => {
                     slot.phase = Phase::Idle;
                     slot.forget_failure(&self.plan.status);
                 }

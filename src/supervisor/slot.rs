@@ -306,9 +306,10 @@ impl Slot {
 
     /// Its last failure is no trouble any more.
     pub(super) fn forget_failure(&mut self, status: &Status) {
-        self.failing = None;
-        self.last_failure.clear();
-        status.mended(&self.trouble_place());
+        if self.failing.take().is_some() {
+            self.last_failure.clear();
+            status.mended(&self.trouble_place());
+        }
     }
 
     /// Says that its thread is stuck; it is waited for without a deadline.
