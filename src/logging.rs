@@ -154,8 +154,13 @@ fn json<W: io::Write>(writer: W) -> slog_json::Json<W> {
 
 fn lines<D: slog_term::Decorator>(decorator: D) -> FullFormat<Clean<D>> {
     FullFormat::new(Clean(decorator))
-        .use_utc_timestamp()
+        .use_custom_timestamp(timestamp)
         .build()
+}
+
+fn timestamp(line: &mut dyn io::Write) -> io::Result<()> {
+    let now = chrono::Utc::now();
+    write!(line, "{}", now.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
 }
 
 /// The outermost drain: the level, then the channel.
@@ -300,6 +305,36 @@ mod tests {
         let is_clean = |character: char| !character.is_control() || character == '\n';
         assert!(text.chars().all(is_clean), "{text:?}");
         assert!(text.contains("all is well"), "{text}");
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place() {
+        let pipe = Pipe::default();
+        let setup = with_drain(LogLevel::Info, json(pipe.clone()).ignore_res());
+        let before = std::panic::take_hook();
+        log_panics(&setup.logger);
+        let probe = std::thread::Builder::new().name("probe".to_owned());
+        let ended = probe.spawn(|| panic!("on purpose")).unwrap().join();
+        std::panic::set_hook(before);
+        assert!(ended.is_err());
+        drop(setup.guard);
+        let text = pipe.text();
+        // Tests that panic meanwhile are in there too.
+        let line = text.lines().find(|line| line.contains("on purpose"));
+        let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
+        assert_eq!(line["msg"], "panic");
+        assert_eq!(line["level"], "ERRO");
+        assert_eq!(line["thread"], "probe");
+        assert!(line["location"].as_str().unwrap().starts_with(file!()));
+    }
+
+    #[test]
+    fn the_journal_gets_the_priorities_of_syslog() {
+        // slog-journald: Warning is 4, Debug 6 (info), Trace 7 (debug).
+        assert_eq!(journal_level(Level::Error), Level::Error);
+        assert_eq!(journal_level(Level::Warning), Level::Warning);
+        assert_eq!(journal_level(Level::Info), Level::Debug);
+        assert_eq!(journal_level(Level::Debug), Level::Trace);
     }
 
     #[test]

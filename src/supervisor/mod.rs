@@ -10,91 +10,29 @@
 //! `web` are retried for ever; one whose thread is stuck stays down, as an unhealthy trouble,
 //! until it ends or the process is restarted.
 
+mod ending;
 mod group;
+mod plan;
 mod policy;
+mod reload;
 mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use slog::{Logger, error, info, warn};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use slog::{error, info, warn};
 
+use self::ending::Ending;
 pub use self::group::{Group, GroupName, Outcome, changed_groups};
+pub use self::plan::{ExitReason, GONE_WITHIN, Load, Plan};
 pub use self::policy::{Policy, Verdict};
 use self::slot::{Judgement, Parts, Phase, Slot, judge};
 use crate::config::Config;
 use crate::generation::Failure;
-use crate::logging::LevelSwitch;
 use crate::signals::Signal;
-use crate::status::{PartitionState, Status};
-
-/// A generation that was told to stop is gone within this, or its thread is stuck: leaving the
-/// consumer group and closing connections take seconds.
-pub const GONE_WITHIN: Duration = Duration::from_secs(30);
-
-/// The same when the process ends: `limits.drain` and this stay below `TimeoutStopSec`.
-const GONE_WITHIN_AT_END: Duration = Duration::from_secs(3);
-
-/// Loads and validates the configuration; all mistakes where it is not valid.
-pub type Load = Box<dyn FnMut() -> Result<Config, Vec<String>> + Send>;
-
-/// What the supervisor is given.
-pub struct Plan {
-    /// At most one of each name.
-    pub groups: Vec<Group>,
-    /// What it starts with.
-    pub config: Config,
-    /// What SIGHUP calls.
-    pub load: Load,
-    /// Where it writes what it does.
-    pub status: Arc<Status>,
-    /// The root logger.
-    pub log: Logger,
-    /// Follows `log.level` at once.
-    pub level: LevelSwitch,
-    /// What signals ask for.
-    pub signals: mpsc::Receiver<Signal>,
-    /// Cancelled: drain and end, as at SIGTERM.
-    pub shutdown: CancellationToken,
-    /// Only `landing` runs, and the process ends when it has landed what the topic held.
-    pub until_caught_up: bool,
-    /// [`GONE_WITHIN`], but for tests.
-    pub gone_within: Duration,
-}
-
-impl fmt::Debug for Plan {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Plan")
-            .field("groups", &self.groups)
-            .field("config", &self.config)
-            .field("until_caught_up", &self.until_caught_up)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why the process ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExitReason {
-    /// It was asked to, and drained; what the deadline cut off is left to the next start.
-    Drained,
-    /// Everything that the topic held at the start has landed.
-    CaughtUp,
-    /// Only partitions are left that cannot go on: which, and why.
-    OnlyStoppedLeft(String),
-    /// It gave up: why.
-    GaveUp(String),
-    /// Another process has this `instance_id`.
-    Fenced(String),
-    /// A second signal cut the drain short.
-    Interrupted,
-}
 
 /// Runs the groups until there is a reason to end. Blocks the calling thread.
 pub fn supervise(plan: Plan) -> ExitReason {
@@ -105,17 +43,6 @@ pub fn supervise(plan: Plan) -> ExitReason {
         Ok(runtime) => runtime.block_on(Supervisor::new(plan).run()),
         Err(error) => ExitReason::GaveUp(format!("no runtime could be started: {error}")),
     }
-}
-
-/// The process is to end.
-#[derive(Debug)]
-struct Ending {
-    reason: ExitReason,
-    since: Instant,
-    /// Of the whole drain.
-    deadline: Instant,
-    /// The deadline has passed and all were told to stop.
-    cut: bool,
 }
 
 #[derive(Debug)]
@@ -246,7 +173,10 @@ impl Supervisor {
             let slot = &mut self.slots[index];
             match &slot.phase {
                 Phase::Idle if wanted => self.start(index, now),
-                Phase::BackingOff { .. } if !wanted => slot.phase = Phase::Idle,
+                Phase::Idle | Phase::BackingOff { .. } if !wanted => {
+                    slot.phase = Phase::Idle;
+                    slot.forget_failure(&self.plan.status);
+                }
                 Phase::BackingOff { until } if *until <= now => self.start(index, now),
                 Phase::Running(_) => {
                     let leaves = match self.ending {
@@ -288,41 +218,16 @@ impl Supervisor {
         }
     }
 
-    /// What is upstream gets half of the time at most, so that what cannot be published does not
-    /// take the time to land what was.
-    fn drain_deadline(&self, index: usize, now: Instant) -> Instant {
-        match &self.ending {
-            Some(ending) if self.slots[index].group.name == GroupName::Ingest => {
-                ending.since + (ending.deadline - ending.since) / 2
-            }
-            Some(ending) => ending.deadline,
-            None => now + self.config.limits.drain,
-        }
-    }
-
-    /// All that is left of the process's drain is told to stop.
-    fn cut_at_deadline(&mut self, now: Instant) {
-        let Some(ending) = &mut self.ending else {
-            return;
-        };
-        if ending.cut || now < ending.deadline {
-            return;
-        }
-        ending.cut = true;
-        warn!(self.plan.log, "drain cut off by its deadline");
-        let deadline = now + self.plan.gone_within.min(GONE_WITHIN_AT_END);
-        for slot in &mut self.slots {
-            slot.leave(None, deadline);
-            slot.stop(deadline);
-        }
-    }
-
     /// A leaving generation has had its time.
     fn overdue(&mut self, index: usize, stopped: bool, now: Instant) {
+        let deadline = now + self.gone_within();
         let slot = &mut self.slots[index];
         if !stopped {
+            if let Some(ending) = &mut self.ending {
+                ending.incomplete = true;
+            }
             warn!(self.plan.log, "drain took too long, stopping"; "group" => slot.name());
-            slot.stop(now + self.plan.gone_within);
+            slot.stop(deadline);
             return;
         }
         if self.ending.is_some() {
@@ -340,12 +245,7 @@ impl Supervisor {
             slot.abandon();
             self.end(ExitReason::GaveUp(words), now);
         } else {
-            let words = format!("{words}; restart the service to have it back");
-            let place = slot.trouble_place();
-            self.plan.status.trouble(&place, &words, true);
-            if let Phase::Leaving(_, leave) = &mut slot.phase {
-                leave.deadline = None;
-            }
+            slot.stay_stuck(&words, &self.plan.status);
         }
     }
 
@@ -367,6 +267,9 @@ impl Supervisor {
                 self.end(reason, now);
             }
             Judgement::FailedDraining(failure) => {
+                if let Some(ending) = &mut self.ending {
+                    ending.incomplete = true;
+                }
                 warn!(self.plan.log, "drain failed, the rest is left to the next generation";
                     "group" => slot.name(), "error" => %failure);
             }
@@ -393,119 +296,6 @@ impl Supervisor {
                 error!(self.plan.log, "fenced by another process"; "group" => slot.name(),
                     "error" => &why);
                 self.end(ExitReason::Fenced(why), now);
-            }
-        }
-    }
-
-    /// Begins to end, or, where that has begun, gives a graver reason for it.
-    fn end(&mut self, reason: ExitReason, now: Instant) {
-        match &mut self.ending {
-            Some(ending) if ending.reason == ExitReason::Drained => ending.reason = reason,
-            Some(_) => {}
-            None => {
-                let deadline = now + self.config.limits.drain;
-                self.ending = Some(Ending {
-                    reason,
-                    since: now,
-                    deadline,
-                    cut: false,
-                });
-                for index in 0..self.slots.len() {
-                    let own = self.drain_deadline(index, now);
-                    if let Phase::Leaving(_, leave) = &mut self.slots[index].phase {
-                        leave.deadline = Some(leave.deadline.map_or(now, |at| at.min(own)));
-                    }
-                }
-            }
-        }
-    }
-
-    fn finished(&self) -> Option<ExitReason> {
-        let ending = self.ending.as_ref()?;
-        if !self.slots.iter().all(Slot::is_idle) {
-            return None;
-        }
-        if ending.cut {
-            self.log_what_is_left();
-        }
-        Some(ending.reason.clone())
-    }
-
-    fn interrupted(&self) -> ExitReason {
-        warn!(self.plan.log, "asked again to end, ending at once");
-        self.log_what_is_left();
-        ExitReason::Interrupted
-    }
-
-    /// Names what was read and has not landed: the next start reads it again.
-    fn log_what_is_left(&self) {
-        for ((topic, partition), state) in self.plan.status.partitions() {
-            let next_offset = state.next_offset.load(Ordering::Relaxed);
-            let position = state.position.load(Ordering::Relaxed);
-            if state.state() != PartitionState::NotOurs && position > next_offset {
-                warn!(self.plan.log, "left to the next start"; "topic" => topic,
-                    "partition" => partition, "next_offset" => next_offset,
-                    "position" => position);
-            }
-        }
-        for slot in self.slots.iter().filter(|slot| !slot.is_idle()) {
-            for (actor, pulse) in slot.status.actors() {
-                let waits_for = pulse.waits_for();
-                let doing = if waits_for.is_empty() {
-                    "its work"
-                } else {
-                    waits_for
-                };
-                warn!(self.plan.log, "actor cut off"; "group" => slot.name(), "actor" => actor,
-                    "at" => doing);
-            }
-        }
-    }
-
-    /// Loads the configuration again; where it is valid, the groups made from what changed are
-    /// drained and started again.
-    fn reload(&mut self, now: Instant) {
-        if self.ending.is_some() {
-            warn!(self.plan.log, "reload ignored, the process is ending");
-            return;
-        }
-        match (self.plan.load)() {
-            Ok(config) => self.apply(config, now),
-            Err(mistakes) => {
-                for mistake in &mistakes {
-                    error!(self.plan.log, "mistake in the configuration"; "error" => mistake);
-                }
-                error!(self.plan.log, "reload refused, the old configuration goes on";
-                    "mistakes" => mistakes.len());
-                let words = format!("the last reload was refused: {}", mistakes.join("; "));
-                self.plan.status.trouble("configuration", &words, false);
-            }
-        }
-    }
-
-    fn apply(&mut self, config: Config, now: Instant) {
-        self.plan.status.mended("configuration");
-        self.plan.level.set(config.log.level);
-        if config.log.format != self.config.log.format {
-            warn!(
-                self.plan.log,
-                "log.format changes only with a restart of the process"
-            );
-        }
-        let changed = changed_groups(&self.config, &config);
-        let names: Vec<&str> = changed.iter().map(|group| group.as_str()).collect();
-        info!(self.plan.log, "configuration loaded again"; "restarts" => names.join(", "));
-        self.config = Arc::new(config);
-        self.next_look = now;
-        for slot in &mut self.slots {
-            if !changed.contains(&slot.group.name) {
-                continue;
-            }
-            slot.policy.forget();
-            match &mut slot.phase {
-                Phase::Running(_) => slot.stale = true,
-                Phase::BackingOff { until } => *until = now,
-                Phase::Idle | Phase::Leaving(..) => {}
             }
         }
     }

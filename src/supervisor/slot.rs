@@ -297,16 +297,32 @@ impl Slot {
         if now.duration_since(live.started) < waited.max(shortest) {
             return;
         }
-        self.failing = None;
-        self.last_failure.clear();
-        status.mended(&self.trouble_place());
+        self.forget_failure(status);
         if let Some(Say::Ended { count, lasting }) = self.said.ended(now) {
             info!(log, "group runs again"; "group" => self.name(), "generation" => self.number,
                 "failures" => count, "after" => ?lasting);
         }
     }
 
-    pub(super) fn trouble_place(&self) -> String {
+    /// Its last failure is no trouble any more.
+    pub(super) fn forget_failure(&mut self, status: &Status) {
+        if self.failing.take().is_some() {
+            self.last_failure.clear();
+            status.mended(&self.trouble_place());
+        }
+    }
+
+    /// Says that its thread is stuck; it is waited for without a deadline.
+    pub(super) fn stay_stuck(&mut self, words: &str, status: &Status) {
+        let words = format!("{words}; restart the service to have it back");
+        status.trouble(&self.trouble_place(), &words, true);
+        self.failing = Some(Duration::ZERO);
+        if let Phase::Leaving(_, leave) = &mut self.phase {
+            leave.deadline = None;
+        }
+    }
+
+    fn trouble_place(&self) -> String {
         format!("group {}", self.name())
     }
 }

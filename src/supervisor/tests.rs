@@ -5,11 +5,15 @@ use std::sync::mpsc as events;
 use std::thread::JoinHandle;
 
 use actix::{Actor, Context};
+use slog::Logger;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::LogLevel;
 use crate::generation::{ActorSet, End, Generation};
+use crate::logging::LevelSwitch;
+use crate::status::Status;
 
 /// No event takes so long unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +37,8 @@ enum Does {
     DrainForEver,
     /// Its thread never ends.
     Stuck,
+    /// Asked to drain, its thread never ends.
+    StuckDraining,
     /// It has landed what the topic held.
     CatchUp,
     /// Only stopped partitions are left.
@@ -99,6 +105,12 @@ async fn fake(
         Does::Stuck => {
             generation.stop.cancelled().await;
             tell("stuck");
+            loop {
+                std::thread::park();
+            }
+        }
+        Does::StuckDraining => {
+            generation.drain.cancelled().await;
             loop {
                 std::thread::park();
             }
@@ -380,6 +392,32 @@ fn a_drain_past_its_deadline_is_stopped_and_the_process_ends() {
     rig.wait_for("ingest 1 stopped");
     rig.wait_for("landing 1 drained");
     assert_eq!(rig.reason(), ExitReason::Drained);
+}
+
+#[test]
+fn a_stuck_source_does_not_keep_landing_from_its_drain() {
+    let mut config = config();
+    config.limits.drain = Duration::from_secs(2);
+    let scripts: &[(GroupName, &'static [Does])] =
+        &[(Ingest, &[StuckDraining]), (Landing, &[Serve])];
+    let rig = Rig::start_with(config, scripts, |plan| {
+        plan.gone_within = Duration::from_millis(20);
+    });
+    rig.wait_for("ingest 1 started");
+    rig.signal(Signal::End);
+    rig.wait_for("landing 1 drained");
+    assert_eq!(rig.reason(), ExitReason::Drained);
+}
+
+#[test]
+fn a_group_that_a_reload_turns_off_is_no_trouble_any_more() {
+    let rig = Rig::start(config(), &[(Landing, &[Serve]), (Web, &[Fail])]);
+    rig.wait_for_trouble("group web", true);
+    let mut new = config();
+    new.web = None;
+    rig.reload(Ok(new));
+    rig.wait_for_trouble("group web", false);
+    rig.drains();
 }
 
 #[test]
