@@ -15,10 +15,11 @@ pub mod ledger;
 pub mod offsets;
 pub mod open_batch;
 pub mod parquet_file;
+pub(crate) mod partition;
 pub mod patience;
 pub mod protocol;
+pub(crate) mod queue;
+pub(crate) mod reader;
+pub(crate) mod rebalance;
 pub mod stages;
 pub mod uploader;
-
-#[cfg(test)]
-mod tests;

@@ -70,7 +70,12 @@ impl Stages {
                 upset: checkpoint.clone().recipient(),
                 closed: checkpoint.clone().recipient(),
             },
-            patience: Patience::new("the store", generation.status.clone(), pulse.clone(), log.clone()),
+            patience: Patience::new(
+                "the store",
+                generation.status.clone(),
+                pulse.clone(),
+                log.clone(),
+            ),
             status: generation.status.clone(),
             pulse,
             log,
@@ -97,21 +102,39 @@ impl Stages {
         let accumulator = start(actors, "accumulator", accumulator);
 
         let rows = accumulator.clone().recipient();
-        let flattener = Flattener::new(generation, shared.claims.clone(), rows, accumulator.recipient());
-        Self { flattener: start(actors, "flattener", flattener), checkpoint }
+        let flattener = Flattener::new(
+            generation,
+            shared.claims.clone(),
+            rows,
+            accumulator.recipient(),
+        );
+        Self {
+            flattener: start(actors, "flattener", flattener),
+            checkpoint,
+        }
     }
 }
 
-fn start_checkpoint(actors: &mut ActorSet, shared: &Shared, names: &Names) -> Addr<CheckpointActor> {
+fn start_checkpoint(
+    actors: &mut ActorSet,
+    shared: &Shared,
+    names: &Names,
+) -> Addr<CheckpointActor> {
     let generation = &shared.generation;
     let pulse = generation.pulse("checkpoint");
     let log = generation.log_of("checkpoint");
-    let patience = |place| Patience::new(place, generation.status.clone(), pulse.clone(), log.clone());
+    let patience =
+        |place| Patience::new(place, generation.status.clone(), pulse.clone(), log.clone());
     let checkpoint = CheckpointActor::new(CheckpointParts {
         config: generation.config.clone(),
         layout: shared.layout.clone(),
         writer: writer(generation.number),
-        ledger: Ledger::new(shared.store.clone(), names.clone(), patience("the store's checkpoints"), log.clone()),
+        ledger: Ledger::new(
+            shared.store.clone(),
+            names.clone(),
+            patience("the store's checkpoints"),
+            log.clone(),
+        ),
         broker: shared.broker.clone(),
         kafka_patience: patience("kafka"),
         claims: shared.claims.clone(),
@@ -127,9 +150,18 @@ fn start_checkpoint(actors: &mut ActorSet, shared: &Shared, names: &Names) -> Ad
 /// 64 random bits for certainty.
 fn writer(generation: u64) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}-{generation}-{:016x}", host.trim(), std::process::id(), fastrand::u64(..))
+    format!(
+        "{}-{}-{generation}-{:016x}",
+        host.trim(),
+        std::process::id(),
+        fastrand::u64(..)
+    )
 }
 
-fn start<A: Actor<Context = Context<A>>>(actors: &mut ActorSet, name: &'static str, actor: A) -> Addr<A> {
+fn start<A: Actor<Context = Context<A>>>(
+    actors: &mut ActorSet,
+    name: &'static str,
+    actor: A,
+) -> Addr<A> {
     actors.start(name, Context::new(), actor)
 }
