@@ -7,7 +7,7 @@ mod producer;
 pub mod publisher;
 mod queue;
 mod schedule;
-mod source;
+pub(crate) mod source;
 mod staleness;
 
 use std::sync::{Arc, OnceLock};
