@@ -12,12 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::check::{self, Item, Problem, Report};
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
-use crate::generation::{End, Failure, Generation};
 use crate::infer::{self, InferError};
 use crate::logging::{self, LogSetup};
 use crate::status::Status;
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
-use crate::{ingest, signals, store, web};
+use crate::{demo, ingest, landing, signals, store, web};
 
 /// How a command ended that could begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +61,7 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
             let load = load_from(&arguments.settings);
             run(load, groups(), arguments.until_caught_up).map(Outcome::Served)
         }
-        Command::Demo(_) => Err(Error::Start {
-            what: "the demo",
-            error: io::ErrorKind::Unsupported.into(),
-        }),
+        Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
         Command::Check(arguments) => check(&arguments),
         Command::Infer(arguments) => propose(&arguments),
     }
@@ -75,13 +71,9 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
 fn groups() -> Vec<Group> {
     vec![
         Group::new(GroupName::Ingest, ingest::run),
-        Group::new(GroupName::Landing, landing_run),
+        Group::new(GroupName::Landing, landing::run),
         Group::new(GroupName::Web, web::run),
     ]
-}
-
-async fn landing_run(_: Generation) -> Result<End, Failure> {
-    Err(Failure::Group("landing is not built in".to_owned()))
 }
 
 /// Reads the file again each time it is called; the environment and `--set` stay as they were.
