@@ -95,8 +95,9 @@ async fn removable(store: &dyn ObjectStore, keys: &[String]) -> Result<(), Probl
                 StoreError::Refused(_) => Problem::new(
                     problem.answer,
                     format!(
-                        "{}; nothing was written. The check needs to remove its own objects \
-                         (s3:DeleteObject on */.check-*), the service removes nothing",
+                        "{}; if only removing is refused, allow it (s3:DeleteObject on \
+                         */.check-*): the check removes its own probe, the service removes \
+                         nothing",
                         problem.mend
                     ),
                 ),
