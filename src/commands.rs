@@ -4,17 +4,19 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
+use crate::check::{self, Item, Problem, Report};
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
-
+use crate::infer::{self, InferError};
 use crate::logging::{self, LogSetup};
 use crate::status::Status;
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
-use crate::{demo, infer, ingest, landing, signals, web};
+use crate::{demo, ingest, landing, signals, store, web};
 
 /// How a command ended that could begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +61,8 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
             let load = load_from(&arguments.settings);
             run(load, groups(), arguments.until_caught_up).map(Outcome::Served)
         }
-        Command::Demo(options) => demo::run(options, groups()).map(Outcome::Served),
-        Command::Check(_) => Err(Error::Start {
-            what: "the check",
-            error: io::ErrorKind::Unsupported.into(),
-        }),
+        Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
+        Command::Check(arguments) => check(&arguments),
         Command::Infer(arguments) => propose(&arguments),
     }
 }
@@ -86,18 +85,89 @@ fn load_from(settings: &Settings) -> Load {
     })
 }
 
+/// `groundtrack check`: what was found goes to stdout, mistakes in the configuration to stderr.
+fn check(arguments: &cli::Check) -> Result<Outcome, Error> {
+    let since = Instant::now();
+    let loaded = load_from(&arguments.settings)();
+    let valid = format!("{} is valid", arguments.settings.config.display());
+    let configuration = Item {
+        name: "configuration",
+        finding: match &loaded {
+            Ok(_) => Ok(valid),
+            Err(mistakes) => Err(Problem {
+                answer: mistakes.join("\n"),
+                mend: "correct each of these".to_owned(),
+            }),
+        },
+        took: since.elapsed(),
+    };
+    let mut report = Report {
+        items: vec![configuration],
+        cost: None,
+    };
+    if let Ok(config) = &loaded {
+        let examined = examine_until_signal(config)?;
+        report.items.extend(examined.items);
+        report.cost = examined.cost;
+    }
+    if arguments.json {
+        print(&format_args!("{:#}\n", report.to_json()))?;
+    }
+    let _ = loaded.map_err(Error::Configuration)?;
+    if !arguments.json {
+        print(&report)?;
+    }
+    Ok(match report.is_well() {
+        true => Outcome::Done,
+        false => Outcome::NotWell,
+    })
+}
+
+/// Ctrl-C and SIGTERM end it early, but not before the store is tidy again.
+fn examine_until_signal(config: &Config) -> Result<Report, Error> {
+    let refused = |what| move |error| Error::Start { what, error };
+    let (listener, mut signals) =
+        signals::listen().map_err(refused("the signals cannot be taken over"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(refused("no runtime could be started"))?;
+    let stop = CancellationToken::new();
+    let report = runtime.block_on(async {
+        let examining = check::examine(config, store::open(&config.store, None), &stop);
+        tokio::pin!(examining);
+        loop {
+            tokio::select! {
+                report = &mut examining => return report,
+                Some(_) = signals.recv() => stop.cancel(),
+            }
+        }
+    });
+    // A question to Kafka that was cut short may still hold its thread.
+    runtime.shutdown_background();
+    drop(listener);
+    Ok(report)
+}
+
 /// `groundtrack infer`: the columns go to stdout, what should be known about them to stderr.
 fn propose(arguments: &cli::Infer) -> Result<Outcome, Error> {
     let limits = infer::Limits::default();
-    let inference = if arguments.reads_stdin() {
-        infer::infer(io::stdin().lock(), limits)
+    let file = &arguments.file;
+    let (from, inference) = if arguments.topic {
+        let config = load_from(&arguments.settings)().map_err(Error::Configuration)?;
+        let lines = infer::topic::sample(&config.kafka)
+            .map_err(|error| Error::Sample(error.to_string()))?;
+        (config.kafka.topic, infer::infer(&*lines, limits))
+    } else if arguments.reads_stdin() {
+        let lines = io::stdin().lock();
+        ("standard input".to_owned(), infer::infer(lines, limits))
     } else {
-        File::open(&arguments.file)
-            .map_err(infer::InferError::from)
-            .and_then(|file| infer::infer(BufReader::new(file), limits))
+        let lines = File::open(file).map(BufReader::new);
+        let inference = lines.map_err(InferError::from);
+        let inference = inference.and_then(|lines| infer::infer(lines, limits));
+        (file.display().to_string(), inference)
     };
-    let inference = inference
-        .map_err(|error| Error::Sample(format!("{}: {error}", arguments.file.display())))?;
+    let inference = inference.map_err(|error| Error::Sample(format!("{from}: {error}")))?;
     for words in inference.collisions.iter().chain(&inference.warnings) {
         eprintln!("{}", words.replace(char::is_control, " "));
     }

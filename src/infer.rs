@@ -14,6 +14,7 @@
 //! Memory is bounded by the number of paths, which is limited, and the longest line.
 
 mod shape;
+pub mod topic;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -27,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod budget;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -6,7 +6,7 @@ mod producer;
 pub mod publisher;
 mod queue;
 mod schedule;
-mod source;
+pub(crate) mod source;
 mod staleness;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ pub struct OffsetSet {
 pub struct OffsetDigest {
     /// How many offsets.
     pub count: u64,
-    /// Wrapping sum of [`mix`] over the offsets, so that the digest of a union of disjoint sets is
+    /// Wrapping sum of `mix` over the offsets, so that the digest of a union of disjoint sets is
     /// the sum of theirs.
     pub sum: u64,
 }

@@ -5,6 +5,8 @@
 //! [`Unreadable`] to the checkpoint actor, whose answer to a claim goes back to the thread. Behind
 //! the last block of a drain it passes [`Drain`] on, and says when all has landed. When it fails,
 //! or the consumer cannot go on, the generation ends; what it held is read again.
+//!
+//! [`Unreadable`]: crate::messages::Unreadable
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

@@ -1,0 +1,255 @@
+//! The binary as a user meets it: exit codes, what goes to stdout and what to stderr. Needs no
+//! server and no network.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A folder of its own, and the binary with a clean environment.
+struct Sandbox {
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_groundtrack"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Ten mistakes of ten kinds, and the word that each line has to hold.
+const MISTAKES: [(&str, &str); 10] = [
+    ("[source]\nurl = \"ftp://example.org\"\n", "source.url"),
+    ("interval = \"5\"\n", "source.interval"),
+    ("[kafka]\nbrokers = []\n", "kafka.brokers"),
+    ("topc = \"project_topic\"\n", "kafka.topic"),
+    (
+        "[kafka.options]\n\"enable.auto.commit\" = true\n",
+        "enable.auto.commit",
+    ),
+    ("[files]\nmax_rows = 0\n", "files.max_rows"),
+    ("max_bytes = \"1GiB\"\n", "files.max_bytes"),
+    ("compression = \"zip\"\n", "files.compression"),
+    ("[store]\nurl = 7\n", "store.url"),
+    ("data = \"checkpoints\"\n", "store."),
+];
+
+#[test]
+fn ten_mistakes_of_ten_kinds_are_ten_lines_and_exit_code_2() {
+    let sandbox = Sandbox::new();
+    let text: String = MISTAKES.iter().map(|(line, _)| *line).collect();
+    sandbox.file("wrong.toml", &text);
+    for command in ["run", "check"] {
+        let output = sandbox.run(&[command, "--config", "wrong.toml"]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let lines: Vec<&str> = stderr(&output).lines().collect();
+        assert_eq!(lines.len(), MISTAKES.len(), "{lines:#?}");
+        for (line, (_, word)) in lines.iter().zip(MISTAKES) {
+            assert!(line.starts_with("wrong.toml:"), "{line}");
+            assert!(line.contains(word), "{line}: {word}");
+        }
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn a_mistake_in_an_override_says_where_it_came_from() {
+    let sandbox = Sandbox::new();
+    sandbox.file("empty.toml", "");
+    let output = sandbox
+        .command(&["run", "--config", "empty.toml", "--set", "files.max_rows=0"])
+        .env("GROUNDTRACK_LIMITS__MEMORY", "1MiB")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let lines = stderr(&output);
+    assert!(lines.contains("GROUNDTRACK_LIMITS__MEMORY: "), "{lines}");
+    assert!(lines.contains("--set: files.max_rows"), "{lines}");
+}
+
+#[test]
+fn the_version_names_the_commit_and_librdkafka() {
+    let output = Sandbox::new().run(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let version = stdout(&output);
+    assert!(version.starts_with("groundtrack "), "{version}");
+    assert!(version.contains("(commit "), "{version}");
+    assert!(version.contains("librdkafka 2."), "{version}");
+}
+
+#[test]
+fn help_is_no_failure() {
+    let output = Sandbox::new().run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    for command in ["run", "demo", "check", "infer"] {
+        assert!(stdout(&output).contains(command), "{command}");
+    }
+}
+
+#[test]
+fn arguments_that_are_not_known_are_exit_code_2() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &[][..],
+        &["verify"],
+        &["run", "--nonsense"],
+        &["demo", "--for", "20"],
+        &["infer", "a.jsonl", "--topic"],
+    ] {
+        let output = sandbox.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        assert_ne!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+const SAMPLE: &str = r#"{"message": "success", "iss_position": {"latitude": "-8.7", "longitude": "1.5"}, "timestamp": 1735520478}
+no json
+"#;
+
+#[test]
+fn infer_prints_columns_that_the_configuration_takes() {
+    let sandbox = Sandbox::new();
+    sandbox.file("sample.jsonl", SAMPLE);
+    let output = sandbox.run(&["infer", "sample.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let columns = stdout(&output);
+    for line in [
+        "name = \"timestamp\"",
+        "type = \"timestamp(s)\"",
+        "path = \"iss_position.latitude\"",
+    ] {
+        assert!(columns.contains(line), "{columns}");
+    }
+    assert!(stderr(&output).contains("line 2"), "{}", stderr(&output));
+
+    sandbox.file(
+        "proposed.toml",
+        &format!("[log]\nlevel = \"nonsense\"\n{columns}"),
+    );
+    let output = sandbox.run(&["run", "--config", "proposed.toml"]);
+    let mistakes: Vec<&str> = stderr(&output).lines().collect();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(mistakes[0].contains("log.level"), "{mistakes:?}");
+}
+
+#[test]
+fn infer_reads_standard_input() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command(&["infer", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(SAMPLE.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("[[table.columns]]"));
+}
+
+#[test]
+fn infer_without_a_sample_is_exit_code_1() {
+    let sandbox = Sandbox::new();
+    sandbox.file("none.jsonl", "no json\n");
+    for file in ["none.jsonl", "absent.jsonl"] {
+        let output = sandbox.run(&["infer", file]);
+        assert_eq!(output.status.code(), Some(1), "{file}");
+        assert_eq!(stdout(&output), "");
+        assert!(stderr(&output).contains(file));
+    }
+}
+
+/// Port 9 of loopback: nobody listens.
+const NOTHING_REACHABLE: &str = r#"
+[source]
+url = "http://127.0.0.1:9/iss-now.json"
+[kafka]
+brokers = ["127.0.0.1:9"]
+[store]
+url = "s3://streaming-bucket-1"
+[store.s3]
+endpoint = "http://127.0.0.1:9"
+path_style = true
+"#;
+
+fn check(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    sandbox
+        .command(&["check", "--config", "away.toml"])
+        .args(arguments)
+        .env("AWS_ACCESS_KEY_ID", "key-id-of-nobody")
+        .env("AWS_SECRET_ACCESS_KEY", "secret-of-nobody")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_check_against_nothing_reachable_tells_how_to_mend_each() {
+    let sandbox = Sandbox::new();
+    sandbox.file("away.toml", NOTHING_REACHABLE);
+    let output = check(&sandbox, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("ok    configuration"), "{text}");
+    for (line, item) in
+        lines[1..]
+            .iter()
+            .zip(["source", "brokers", "topic", "bucket", "conditions"])
+    {
+        assert!(line.starts_with(&format!("FAIL  {item} ")), "{text}");
+        assert!(line.contains("; to mend: "), "{text}");
+    }
+    assert!(text.contains("requests to the store a day"), "{text}");
+    assert!(!text.contains("secret-of-nobody"), "{text}");
+}
+
+#[test]
+fn a_check_prints_one_json_document_when_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.file("away.toml", NOTHING_REACHABLE);
+    let output = check(&sandbox, &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["ok"], false);
+    let items = document["items"].as_array().unwrap();
+    assert_eq!(items.len(), 6);
+    for item in &items[1..] {
+        assert_eq!(item["ok"], false, "{item}");
+        assert!(!item["mend"].as_str().unwrap().is_empty(), "{item}");
+        assert!(item["took_ms"].is_u64(), "{item}");
+    }
+    assert!(document["cost"]["files_per_day_max"].as_u64().unwrap() > 0);
+}
