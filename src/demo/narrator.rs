@@ -266,8 +266,8 @@ Open the files with DuckDB or pandas, now or later:
 
 /// How the files are opened from the demo's folder. Each command was run.
 const READERS: &str = r#"
-  pip install duckdb pytz        # DuckDB needs pytz to hand the times to Python
-  python3 -c "import duckdb; print(duckdb.sql(\"FROM 'parquet_files/*/*.parquet' ORDER BY timestamp DESC LIMIT 5\").fetchall())"
+  pip install duckdb pytz        # without pytz DuckDB cannot fetch times with a zone into Python
+  python3 -c "import duckdb; duckdb.sql(\"FROM 'parquet_files/*/*.parquet' ORDER BY timestamp DESC LIMIT 5\").show()"
 
   pip install pandas pyarrow
   python3 -c "import pandas; print(pandas.read_parquet('parquet_files').sort_values('timestamp').tail())"

@@ -140,8 +140,10 @@ impl Publisher {
         let batch = self.queue.oldest(BATCH_SAMPLES, BATCH_BYTES);
         let sent: Vec<_> = batch
             .iter()
-            .map(|sample| self.producer.send_result(record(&self.topic, sample)))
-            .map(|sent| sent.map_err(|(error, _)| error))
+            .map(|sample| {
+                let sent = self.producer.send_result(record(&self.topic, sample));
+                sent.map_err(|(error, _)| error)
+            })
             .collect();
         let pulse = self.pulse.clone();
         let reports = async move {

@@ -1,7 +1,7 @@
 //! The group against the simulator of the source and the embedded broker.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Mutex;
 
 use actix::{Actor, Handler, MessageResult};
 use rdkafka::Message as _;
@@ -11,7 +11,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, OwnedMessage};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -25,11 +25,7 @@ use crate::status::Status;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Planned faults hold for the whole process: whoever plans one runs alone.
-static FAULTS: RwLock<()> = RwLock::new(());
-
-fn no_faults() -> RwLockReadGuard<'static, ()> {
-    FAULTS.read().unwrap_or_else(PoisonError::into_inner)
-}
+static FAULTS: RwLock<()> = RwLock::const_new(());
 
 fn discard() -> slog::Logger {
     slog::Logger::root(slog::Discard, slog::o!())
@@ -169,7 +165,7 @@ fn simulated(log: slog::Logger) -> (Simulator, Generation) {
 #[actix::test]
 async fn every_kind_of_failure_is_counted_said_once_and_never_published() {
     use open_notify::Failure::*;
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let lines = Lines::default();
     let (simulator, generation) = simulated(slog::Logger::root(lines.clone(), slog::o!()));
     let kinds = [
@@ -208,7 +204,7 @@ async fn every_kind_of_failure_is_counted_said_once_and_never_published() {
 
 #[actix::test]
 async fn a_frozen_source_is_reported_and_its_body_passed_on_as_received() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let lines = Lines::default();
     let (simulator, generation) = simulated(slog::Logger::root(lines.clone(), slog::o!()));
     simulator.fail(open_notify::Failure::Frozen);
@@ -233,7 +229,7 @@ async fn a_frozen_source_is_reported_and_its_body_passed_on_as_received() {
 
 #[actix::test]
 async fn while_the_publisher_is_full_the_same_sample_waits_and_nothing_is_polled() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (_simulator, generation) = simulated(discard());
     let (mut actors, mut samples) = poll(&generation, &[Held::Full], Held::Yes);
     let first = samples.recv().await.unwrap();
@@ -248,7 +244,7 @@ async fn while_the_publisher_is_full_the_same_sample_waits_and_nothing_is_polled
 
 #[actix::test]
 async fn a_sample_that_nobody_holds_at_the_drain_is_counted() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (_simulator, generation) = simulated(discard());
     let (mut actors, mut samples) = poll(&generation, &[], Held::Full);
     samples.recv().await.unwrap();
@@ -322,7 +318,7 @@ fn read(broker: &Broker, number: u64) -> Vec<OwnedMessage> {
 
 #[actix::test]
 async fn a_record_holds_the_body_byte_for_byte_and_says_where_it_came_from() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (broker, generation) = brokered(Some(1), |_| ());
     let (mut actors, publisher) = publish(&generation);
     let body = b" {\"b\": 1,\r\n\"a\":\xff\x00}\n\n";
@@ -361,7 +357,7 @@ async fn a_record_holds_the_body_byte_for_byte_and_says_where_it_came_from() {
 
 #[actix::test]
 async fn a_topic_that_does_not_exist_is_waited_for_and_not_created() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (broker, generation) = brokered(None, |_| ());
     let (mut actors, publisher) = publish(&generation);
     for number in 0..3 {
@@ -386,7 +382,7 @@ async fn a_topic_that_does_not_exist_is_waited_for_and_not_created() {
 
 #[actix::test]
 async fn at_the_limit_the_publisher_is_full_and_says_what_it_still_holds() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     // A sixteenth of it holds two samples of a thousand bytes, and not three.
     let (_broker, generation) = brokered(None, |config| config.limits.memory_bytes = 16 * 4000);
     let (mut actors, publisher) = publish(&generation);
@@ -404,7 +400,7 @@ async fn at_the_limit_the_publisher_is_full_and_says_what_it_still_holds() {
 
 #[actix::test]
 async fn what_kafka_refuses_for_now_is_sent_again_in_its_order_and_once() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (broker, generation) = brokered(Some(1), |_| ());
     let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
     broker
@@ -437,7 +433,7 @@ fn whole() -> (Simulator, Broker, Generation) {
 
 #[actix::test]
 async fn at_a_drain_every_sample_is_published_once() {
-    let _guard = no_faults();
+    let _guard = FAULTS.read().await;
     let (_simulator, broker, generation) = whole();
     let running = actix::spawn(run(generation.clone()));
     until("published", || published(&generation) >= 3).await;
@@ -461,7 +457,7 @@ async fn at_a_drain_every_sample_is_published_once() {
 
 #[actix::test]
 async fn a_panic_in_either_actor_ends_the_generation_and_loses_nothing_that_was_held() {
-    let _guard = FAULTS.write().unwrap_or_else(PoisonError::into_inner);
+    let _guard = FAULTS.write().await;
     for actor in ["poller", "publisher"] {
         let (_simulator, broker, generation) = whole();
         crate::fault::plan(&format!("{actor}=panic@2"));
@@ -484,7 +480,7 @@ async fn a_panic_in_either_actor_ends_the_generation_and_loses_nothing_that_was_
 
 #[actix::test]
 async fn a_hang_in_either_actor_is_seen_by_its_silence() {
-    let _guard = FAULTS.write().unwrap_or_else(PoisonError::into_inner);
+    let _guard = FAULTS.write().await;
     for actor in ["poller", "publisher"] {
         let (_simulator, _broker, generation) = whole();
         crate::fault::plan(&format!("{actor}=hang@2"));
