@@ -5,27 +5,14 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Sources, parse_duration};
+use crate::demo::open_notify::Failure;
 
 /// Where the package puts the configuration.
 pub const DEFAULT_CONFIG: &str = "/etc/groundtrack/groundtrack.toml";
-
-/// The failures of the simulated API that `demo --fail` takes.
-pub const DEMO_FAILURES: [&str; 10] = [
-    "error503",
-    "html500",
-    "html200",
-    "not-success",
-    "frozen",
-    "timeout",
-    "cut",
-    "too-large",
-    "redirect-loop",
-    "half-json",
-];
 
 /// Lands a Kafka topic in an object store as plain Parquet, exactly once.
 #[derive(Debug, Parser)]
@@ -78,9 +65,9 @@ pub struct Demo {
         value_name = "KIND",
         num_args = 1..,
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(DEMO_FAILURES)
+        value_parser = failures()
     )]
-    pub fail: Vec<String>,
+    pub fail: Vec<Failure>,
 }
 
 /// `groundtrack check`
@@ -145,6 +132,12 @@ impl Settings {
     }
 }
 
+/// The failures by their names, of which the help lists all.
+fn failures() -> impl TypedValueParser<Value = Failure> {
+    PossibleValuesParser::new(Failure::NAMES.map(|(name, _)| name))
+        .try_map(|name| name.parse::<Failure>())
+}
+
 /// The version, the commit where one is known, and librdkafka's version.
 pub fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -201,7 +194,13 @@ mod tests {
             panic!("no demo");
         };
         assert_eq!(demo.duration, Some(Duration::from_secs(20)));
-        assert_eq!(demo.fail, ["frozen", "cut"]);
+        assert_eq!(demo.fail, [Failure::Frozen, Failure::Cut]);
+        for (name, failure) in Failure::NAMES {
+            let Ok(Command::Demo(demo)) = parse(&format!("groundtrack demo --fail {name}")) else {
+                panic!("{name}");
+            };
+            assert_eq!(demo.fail, [failure]);
+        }
         assert!(parse("groundtrack demo --fail nonsense").is_err());
         assert!(parse("groundtrack demo --for 20").is_err());
     }

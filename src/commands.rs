@@ -1,19 +1,33 @@
 //! What each command does. Errors become exit codes in `main.rs` and nowhere else.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
 use std::sync::Arc;
 
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::{self, Command, Settings};
 use crate::config::Config;
+use crate::generation::{End, Failure, Generation};
 use crate::logging::{self, LogSetup};
-use crate::signals;
 use crate::status::Status;
-use crate::supervisor::{ExitReason, GONE_WITHIN, Group, Load, Plan, supervise};
+use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
+use crate::{infer, ingest, signals, web};
 
-/// Why a command could not begin.
+/// How a command ended that could begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was asked to.
+    Done,
+    /// It found out that something is not as it should be, and has said so.
+    NotWell,
+    /// A service ended.
+    Served(ExitReason),
+}
+
+/// Why a command has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration is not valid: all of its mistakes, one a line.
@@ -27,6 +41,85 @@ pub enum Error {
         /// Its answer.
         error: io::Error,
     },
+    /// What it found out could not be written.
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+    /// There is no sample to propose columns for.
+    #[error("{0}")]
+    Sample(String),
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`Error`]: why it could not begin.
+pub fn dispatch(command: Command) -> Result<Outcome, Error> {
+    match command {
+        Command::Run(arguments) => {
+            let load = load_from(&arguments.settings);
+            run(load, groups(), arguments.until_caught_up).map(Outcome::Served)
+        }
+        Command::Demo(_) => Err(Error::Start {
+            what: "the demo",
+            error: io::ErrorKind::Unsupported.into(),
+        }),
+        Command::Check(_) => Err(Error::Start {
+            what: "the check",
+            error: io::ErrorKind::Unsupported.into(),
+        }),
+        Command::Infer(arguments) => propose(&arguments),
+    }
+}
+
+/// Ingest, landing and web.
+fn groups() -> Vec<Group> {
+    vec![
+        Group::new(GroupName::Ingest, ingest::run),
+        Group::new(GroupName::Landing, landing_run),
+        Group::new(GroupName::Web, web::run),
+    ]
+}
+
+async fn landing_run(_: Generation) -> Result<End, Failure> {
+    Err(Failure::Group("landing is not built in".to_owned()))
+}
+
+/// Reads the file again each time it is called; the environment and `--set` stay as they were.
+fn load_from(settings: &Settings) -> Load {
+    let sources = settings.sources();
+    Box::new(move || {
+        Config::load(&sources)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    })
+}
+
+/// `groundtrack infer`: the columns go to stdout, what should be known about them to stderr.
+fn propose(arguments: &cli::Infer) -> Result<Outcome, Error> {
+    let limits = infer::Limits::default();
+    let inference = if arguments.reads_stdin() {
+        infer::infer(io::stdin().lock(), limits)
+    } else {
+        File::open(&arguments.file)
+            .map_err(infer::InferError::from)
+            .and_then(|file| infer::infer(BufReader::new(file), limits))
+    };
+    let inference = inference
+        .map_err(|error| Error::Sample(format!("{}: {error}", arguments.file.display())))?;
+    for words in inference.collisions.iter().chain(&inference.warnings) {
+        eprintln!("{}", words.replace(char::is_control, " "));
+    }
+    print(&inference)?;
+    Ok(Outcome::Done)
+}
+
+/// Writes to stdout; a reader that has gone away, as `head` does, wants no more and is no error.
+fn print(what: &dyn fmt::Display) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let written = write!(stdout, "{what}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
 }
 
 /// What [`serve`] is given.

@@ -3,6 +3,7 @@
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
@@ -70,6 +71,8 @@ impl ClientContext for LogContext {
         log_error(&self.log, &error, reason);
     }
 }
+
+impl ConsumerContext for LogContext {}
 
 impl ProducerContext for LogContext {
     type DeliveryOpaque = ();

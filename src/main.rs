@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use groundtrack::commands::{self, Error};
+use clap::Parser;
+use groundtrack::cli::Cli;
+use groundtrack::commands::{self, Error, Outcome};
 use groundtrack::supervisor::ExitReason;
 
 /// librdkafka allocates on one thread and frees on another, which costs the system's allocator a
@@ -11,7 +13,15 @@ use groundtrack::supervisor::ExitReason;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let ended = commands::run(stand_in::load(), stand_in::groups(), false);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Nobody is left to be told where not even this can be written.
+            let _ = usage.print();
+            return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let ended = commands::dispatch(cli.command);
     if let Err(error) = &ended {
         eprintln!("{error}");
     }
@@ -19,30 +29,17 @@ fn main() -> ExitCode {
 }
 
 /// The one place where what happened becomes a number.
-fn exit_code(ended: &Result<ExitReason, Error>) -> u8 {
+fn exit_code(ended: &Result<Outcome, Error>) -> u8 {
     match ended {
-        Ok(ExitReason::Drained | ExitReason::CaughtUp) => 0,
-        Ok(ExitReason::OnlyStoppedLeft(_) | ExitReason::GaveUp(_) | ExitReason::Interrupted) => 1,
-        Err(Error::Start { .. }) => 1,
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::NotWell) => 1,
+        Ok(Outcome::Served(reason)) => match reason {
+            ExitReason::Drained | ExitReason::CaughtUp => 0,
+            ExitReason::OnlyStoppedLeft(_) | ExitReason::GaveUp(_) | ExitReason::Interrupted => 1,
+            ExitReason::Fenced(_) => 5,
+        },
         Err(Error::Configuration(_)) => 2,
-        Ok(ExitReason::Fenced(_)) => 5,
-    }
-}
-
-/// Stands where `cli.rs`, the loader of the configuration and the groups come in.
-mod stand_in {
-    use groundtrack::supervisor::{Group, GroupName, Load};
-
-    pub(super) fn load() -> Load {
-        Box::new(|| {
-            Err(vec![
-                "the configuration's loader is not built in".to_owned(),
-            ])
-        })
-    }
-
-    pub(super) fn groups() -> Vec<Group> {
-        vec![Group::new(GroupName::Web, groundtrack::web::run)]
+        Err(Error::Start { .. } | Error::Output(_) | Error::Sample(_)) => 1,
     }
 }
 
@@ -52,15 +49,16 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_that_scripts_rely_on() {
-        assert_eq!(exit_code(&Ok(ExitReason::Drained)), 0);
-        assert_eq!(exit_code(&Ok(ExitReason::CaughtUp)), 0);
-        assert_eq!(
-            exit_code(&Ok(ExitReason::OnlyStoppedLeft(String::new()))),
-            1
-        );
-        assert_eq!(exit_code(&Ok(ExitReason::GaveUp(String::new()))), 1);
-        assert_eq!(exit_code(&Ok(ExitReason::Interrupted)), 1);
+        let served = |reason| exit_code(&Ok(Outcome::Served(reason)));
+        assert_eq!(served(ExitReason::Drained), 0);
+        assert_eq!(served(ExitReason::CaughtUp), 0);
+        assert_eq!(served(ExitReason::OnlyStoppedLeft(String::new())), 1);
+        assert_eq!(served(ExitReason::GaveUp(String::new())), 1);
+        assert_eq!(served(ExitReason::Interrupted), 1);
+        assert_eq!(served(ExitReason::Fenced(String::new())), 5);
+        assert_eq!(exit_code(&Ok(Outcome::Done)), 0);
+        assert_eq!(exit_code(&Ok(Outcome::NotWell)), 1);
         assert_eq!(exit_code(&Err(Error::Configuration(Vec::new()))), 2);
-        assert_eq!(exit_code(&Ok(ExitReason::Fenced(String::new()))), 5);
+        assert_eq!(exit_code(&Err(Error::Sample(String::new()))), 1);
     }
 }

@@ -86,8 +86,11 @@ pub enum ClaimAnswer {
         /// See [`RecordBlock::forced`].
         forced: Arc<OffsetSet>,
     },
-    /// It stopped, and why; claim it again after [`STOPPED_RECHECK`].
-    Stopped(String),
+    /// It stopped, and its state says why; claim it again after [`STOPPED_RECHECK`].
+    Stopped {
+        /// The partition's number.
+        partition: i32,
+    },
     /// It was released meanwhile, or another writer was faster: nothing to do until the next
     /// assignment or [`Command::Reclaim`].
     Dropped,

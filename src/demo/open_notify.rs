@@ -63,7 +63,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Their names in `POST /fail/NAME`.
+    /// Their names in `POST /fail/NAME` and in `demo --fail`.
     pub const NAMES: [(&'static str, Failure); 10] = [
         ("error503", Failure::Error503),
         ("html500", Failure::Html500),
@@ -76,22 +76,30 @@ impl Failure {
         ("redirect-loop", Failure::RedirectLoop),
         ("half-json", Failure::HalfJson),
     ];
+
+    /// Its name in [`Failure::NAMES`].
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, failure)| *failure == self);
+        named.map_or("unnamed", |(name, _)| name)
+    }
 }
 
 impl FromStr for Failure {
-    type Err = String;
+    type Err = UnknownFailure;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::NAMES
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, failure)| *failure)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).collect();
-                format!("no failure has this name; there are: {}", names.join(", "))
-            })
+            .ok_or(UnknownFailure)
     }
 }
+
+/// No failure has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no failure has this name; there are: {}", Failure::NAMES.map(|(name, _)| name).join(", "))]
+pub struct UnknownFailure;
 
 /// A running simulator; dropping it ends it.
 #[derive(Debug)]
@@ -304,7 +312,9 @@ async fn fail(world: web::Data<World>, name: web::Path<String>) -> HttpResponse 
     } else {
         match name.parse() {
             Ok(failure) => Some(failure),
-            Err(text) => return HttpResponse::NotFound().body(format!("{text}, none\n")),
+            Err(UnknownFailure) => {
+                return HttpResponse::NotFound().body(format!("{UnknownFailure}, none\n"));
+            }
         }
     };
     world.fail(failure);

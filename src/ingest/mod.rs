@@ -1,7 +1,6 @@
 //! The ingest group: the [`poller`] asks the source, the [`publisher`] puts its answers into Kafka.
 
 pub mod answer;
-mod outage;
 pub mod poller;
 mod producer;
 pub mod publisher;
@@ -9,6 +8,8 @@ mod queue;
 mod schedule;
 mod source;
 mod staleness;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,13 +18,14 @@ use actix::{Addr, Context};
 
 use crate::generation::{ActorSet, End, Failure, Generation};
 use poller::Poller;
+use producer::{KafkaProducer, deliver};
 use publisher::{Flush, Publisher};
 
 /// Of the drain's deadline the publisher may use this part: landing needs the rest for what is
 /// published last.
 const FLUSH_SHARE: u32 = 4;
 
-/// After a failure of the poller alone what the publisher holds is published first, for so long: a
+/// After a failure what the publisher still holds is published first, for so long: a
 /// broker that answers needs milliseconds.
 const FLUSH_AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -50,8 +52,10 @@ async fn serve(generation: &Generation) -> Result<End, Failure> {
     let gave_up = Arc::new(OnceLock::new());
     let publisher = Publisher::new(generation, gave_up.clone())
         .map_err(|error| Failure::Group(format!("no producer: {error}")))?;
+    let producer = publisher.producer();
     let publisher = actors.start("publisher", Context::new(), publisher);
-    let poller = Poller::new(generation, source, publisher.clone()).map_err(Failure::Group)?;
+    let poller =
+        Poller::new(generation, source, publisher.clone().recipient()).map_err(Failure::Group)?;
     actors.start("poller", Context::new(), poller);
 
     let end = tokio::select! {
@@ -60,14 +64,12 @@ async fn serve(generation: &Generation) -> Result<End, Failure> {
         () = generation.drain.cancelled() => drain(generation, &mut actors, &publisher).await,
         failure = actors.ended() => Err(failure),
     };
-    if matches!(
-        end,
+    match &end {
         Err(Failure::Actor {
-            actor: "poller",
-            ..
-        })
-    ) {
-        flush(generation, &publisher, FLUSH_AFTER_FAILURE).await;
+            actor: "poller", ..
+        }) => flush(generation, &publisher, FLUSH_AFTER_FAILURE).await,
+        Err(_) => deliver_rest(generation, producer).await,
+        Ok(_) => {}
     }
     actors.shut_down().await;
     end.map_err(|failure| with_reason(failure, &gave_up))
@@ -107,6 +109,17 @@ async fn drain(
 /// Publishes what is held, for so long, and says what is left.
 async fn flush(generation: &Generation, publisher: &Addr<Publisher>, within: Duration) {
     let left = publisher.send(Flush { within }).await.unwrap_or(0);
+    say_lost(generation, left, within);
+}
+
+/// The publisher is gone: delivers what its producer has under way, and says what is left.
+async fn deliver_rest(generation: &Generation, producer: KafkaProducer) {
+    let delivered =
+        tokio::task::spawn_blocking(move || deliver(&producer, FLUSH_AFTER_FAILURE)).await;
+    say_lost(generation, delivered.unwrap_or(0), FLUSH_AFTER_FAILURE);
+}
+
+fn say_lost(generation: &Generation, left: usize, within: Duration) {
     if left > 0 {
         generation
             .status

@@ -12,18 +12,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture,
+};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{PollFailure, Verdict, judge};
-use super::outage::{Outage, Say};
-use super::publisher::Publisher;
 use super::schedule::Schedule;
 use super::source::{Answer, HttpSource};
 use super::staleness::{Change, Staleness};
 use crate::generation::Generation;
+use crate::logging::{Repeated, Say};
 use crate::messages::{Held, Sample};
 use crate::status::{Pulse, Status, now_ms};
 
@@ -47,10 +48,12 @@ pub struct Poller {
     source: Arc<HttpSource>,
     /// The source's address as it is shown.
     name: Arc<str>,
-    publisher: Addr<Publisher>,
+    publisher: Recipient<Sample>,
     schedule: Schedule,
-    /// Fails, and since when.
-    outage: Outage,
+    /// What is said of polls that fail.
+    failing: Repeated,
+    /// Polls that failed since the last success: the back-off grows with them.
+    failures: u64,
     staleness: Staleness,
     status: Arc<Status>,
     pulse: Arc<Pulse>,
@@ -71,7 +74,7 @@ impl Poller {
     pub fn new(
         generation: &Generation,
         source: &crate::config::Source,
-        publisher: Addr<Publisher>,
+        publisher: Recipient<Sample>,
     ) -> Result<Self, String> {
         let http = HttpSource::new(source)?;
         let now = Instant::now();
@@ -84,7 +87,8 @@ impl Poller {
                 source.interval,
                 generation.config.supervision.backoff_max,
             ),
-            outage: Outage::default(),
+            failing: Repeated::default(),
+            failures: 0,
             staleness: Staleness::new(source.stale_after),
             status: generation.status.clone(),
             pulse: generation.pulse("poller"),
@@ -112,9 +116,9 @@ impl Poller {
             Err(failure) => {
                 self.failed(&failure);
                 let now = Instant::now();
-                let due =
-                    self.schedule
-                        .retry(polled_at, now, self.outage.failures(), fastrand::f64());
+                let due = self
+                    .schedule
+                    .retry(polled_at, now, self.failures, fastrand::f64());
                 self.arm(due, context);
             }
             Ok((answer, timestamp)) => {
@@ -130,13 +134,14 @@ impl Poller {
             .count("groundtrack_polls_total", &[("result", kind)], 1);
         let text = format!("{} gives nothing to publish: {failure}", self.name);
         self.status.trouble(FAILING, &text, false);
-        match self.outage.failed(Instant::now()) {
-            Say::Started => slog::warn!(self.log, "source fails";
+        self.failures += 1;
+        match self.failing.failed(Instant::now()) {
+            Some(Say::Started) => slog::warn!(self.log, "source fails";
                 "source" => &*self.name, "kind" => kind, "error" => &failure.detail),
-            Say::StillThere(lasted, failures) => slog::warn!(self.log, "source still fails";
+            Some(Say::Still { count, lasting }) => slog::warn!(self.log, "source still fails";
                 "source" => &*self.name, "kind" => kind, "error" => &failure.detail,
-                "since_s" => lasted.as_secs(), "failures" => failures),
-            Say::Nothing => slog::debug!(self.log, "poll failed";
+                "since_s" => lasting.as_secs(), "failures" => count),
+            _ => slog::debug!(self.log, "poll failed";
                 "kind" => kind, "error" => &failure.detail),
         }
     }
@@ -145,10 +150,11 @@ impl Poller {
         self.status
             .count("groundtrack_polls_total", &[("result", "success")], 1);
         let now = Instant::now();
-        if let Some((lasted, failures)) = self.outage.ended(now) {
+        self.failures = 0;
+        if let Some(Say::Ended { count, lasting }) = self.failing.ended(now) {
             self.status.mended(FAILING);
             slog::info!(self.log, "source answers again"; "source" => &*self.name,
-                "after_s" => lasted.as_secs(), "failures" => failures);
+                "after_s" => lasting.as_secs(), "failures" => count);
         }
         match self.staleness.seen(now, timestamp, body) {
             Change::None => {}

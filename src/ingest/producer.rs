@@ -123,6 +123,13 @@ pub(crate) fn look_up(producer: &KafkaProducer, topic: &str) -> Topic {
     }
 }
 
+/// Delivers what is under way, for so long at most; the answer is how many are left. Blocks.
+pub(crate) fn deliver(producer: &KafkaProducer, within: Duration) -> usize {
+    // Its only error is that the time is up, which the number tells better.
+    let _ = producer.flush(within);
+    usize::try_from(producer.in_flight_count()).unwrap_or(0)
+}
+
 /// The reason why this producer can do nothing more, if there is one.
 pub(crate) fn fatal(producer: &KafkaProducer) -> Option<String> {
     let (code, text) = producer.client().fatal_error()?;

@@ -5,7 +5,8 @@
 //! have yet, oldest first, in memory within a limit. When it fails: a batch is under way at a time,
 //! and what of it was not delivered is sent again before anything newer. A topic that does not
 //! exist is waited for and never created. A record that Kafka refuses for good is dropped, loudly.
-//! A fatal error of the producer ends the actor, and with it what it held; so does a panic.
+//! A fatal error of the producer ends the actor, and with it what it held. So does a panic, but
+//! what was already under way is still delivered.
 //!
 //! Twice in the topic is a sample only if the producer ended without knowing whether the broker
 //! had it and it was fetched again; the poller never fetches the same answer twice, so nothing
@@ -16,20 +17,20 @@ use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
-    WrapFuture,
+    SpawnHandle, WrapFuture,
 };
 use futures_util::future::join_all;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use tokio::sync::oneshot;
 
-use super::outage::{Outage, Say};
 use super::producer::{
     BATCH_BYTES, BATCH_SAMPLES, KafkaProducer, Topic, fatal, fate, look_up, producer, record,
 };
 use super::queue::{Fate, Queue};
 use crate::generation::Generation;
-use crate::messages::{Held, Sample};
+use crate::logging::{Repeated, Say};
+use crate::messages::Sample;
 use crate::status::{Pulse, Status};
 
 /// Where the status says that nothing can be published.
@@ -58,7 +59,10 @@ pub struct Publisher {
     busy: bool,
     /// The topic was found by this producer.
     topic_found: bool,
-    outage: Outage,
+    /// What is said of attempts that fail.
+    failing: Repeated,
+    /// Fires while delivery reports are late.
+    late: Option<SpawnHandle>,
     /// Whoever waits for the queue to be empty.
     flushing: Vec<oneshot::Sender<usize>>,
     /// Why it ended by itself.
@@ -108,13 +112,19 @@ impl Publisher {
             queue: Queue::new(HELD_SAMPLES, config.limits.memory_bytes / HELD_SHARE),
             busy: false,
             topic_found: false,
-            outage: Outage::default(),
+            failing: Repeated::default(),
+            late: None,
             flushing: Vec::new(),
             gave_up,
             status: generation.status.clone(),
             pulse: generation.pulse("publisher"),
             log,
         })
+    }
+
+    /// Its producer, which outlives a panic of the actor.
+    pub(super) fn producer(&self) -> KafkaProducer {
+        self.producer.clone()
     }
 
     /// Begins to publish the oldest samples, unless something is under way.
@@ -139,13 +149,24 @@ impl Publisher {
             pulse.waits("Kafka");
             join_all(sent.into_iter().map(report)).await
         };
-        let slow = context.run_later(SLOW, |actor, _| actor.failed("no delivery report comes"));
+        self.watch_for_lateness(context);
         context.spawn(reports.into_actor(self).map(
-            move |reports, actor, context: &mut Context<Self>| {
-                context.cancel_future(slow);
+            |reports, actor, context: &mut Context<Self>| {
+                if let Some(late) = actor.late.take() {
+                    context.cancel_future(late);
+                }
                 actor.delivered(&reports, context);
             },
         ));
+    }
+
+    /// Says, until it is cancelled, that no delivery report comes: librdkafka itself waits for
+    /// ever.
+    fn watch_for_lateness(&mut self, context: &mut Context<Self>) {
+        self.late = Some(context.run_later(SLOW, |actor, context| {
+            actor.failed("no delivery report comes");
+            actor.watch_for_lateness(context);
+        }));
     }
 
     /// The delivery reports of the oldest samples, in their order.
@@ -238,21 +259,21 @@ impl Publisher {
         let held = self.queue.len();
         let text = format!("nothing can be published to {}: {error}", self.topic);
         self.status.trouble(FAILING, &text, false);
-        match self.outage.failed(Instant::now()) {
-            Say::Started => slog::warn!(self.log, "cannot publish"; "topic" => &*self.topic,
-                "error" => error, "held" => held),
-            Say::StillThere(lasted, _) => slog::warn!(self.log, "still cannot publish";
+        match self.failing.failed(Instant::now()) {
+            Some(Say::Started) => slog::warn!(self.log, "cannot publish";
+                "topic" => &*self.topic, "error" => error, "held" => held),
+            Some(Say::Still { lasting, .. }) => slog::warn!(self.log, "still cannot publish";
                 "topic" => &*self.topic, "error" => error, "held" => held,
-                "since_s" => lasted.as_secs()),
-            Say::Nothing => {}
+                "since_s" => lasting.as_secs()),
+            _ => {}
         }
     }
 
     fn mended(&mut self) {
-        if let Some((lasted, _)) = self.outage.ended(Instant::now()) {
+        if let Some(Say::Ended { lasting, .. }) = self.failing.ended(Instant::now()) {
             self.status.mended(FAILING);
             slog::info!(self.log, "publishing again"; "topic" => &*self.topic,
-                "after_s" => lasted.as_secs());
+                "after_s" => lasting.as_secs());
         }
     }
 

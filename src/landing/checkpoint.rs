@@ -7,7 +7,7 @@
 //! whole generation is restarted, and claims again what the bucket says.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -87,8 +87,8 @@ struct Desk {
     held: RefCell<HashMap<i32, Rc<Mutex<Option<Held>>>>>,
     /// Offsets that the next replay of a partition must place among the dead letters.
     forced: RefCell<HashMap<i32, OffsetSet>>,
-    /// Claims that were asked for and released before the answer.
-    released: RefCell<HashSet<i32>>,
+    /// Counts claims and releases of a partition: a claim that was overtaken is dropped.
+    turns: RefCell<HashMap<i32, u64>>,
     /// Wakes claims that wait for the one before them to close.
     closed: Notify,
     /// Work under way.
@@ -112,7 +112,7 @@ impl CheckpointActor {
             names,
             held: RefCell::default(),
             forced: RefCell::default(),
-            released: RefCell::default(),
+            turns: RefCell::default(),
             closed: Notify::new(),
             working: RefCell::new(0),
         }))
@@ -151,8 +151,8 @@ impl Handler<Claim> for CheckpointActor {
     type Result = ResponseActFuture<Self, ClaimAnswer>;
 
     fn handle(&mut self, message: Claim, _: &mut Self::Context) -> Self::Result {
-        self.0.released.borrow_mut().remove(&message.partition);
-        self.work(async move |desk| desk.claim(message.partition).await)
+        let turn = self.0.next_turn(message.partition);
+        self.work(async move |desk| desk.claim(message.partition, turn).await)
     }
 }
 
@@ -162,7 +162,7 @@ impl Handler<Release> for CheckpointActor {
     fn handle(&mut self, message: Release, _: &mut Self::Context) {
         for partition in message.partitions {
             self.0.parts.claims.release(partition);
-            self.0.released.borrow_mut().insert(partition);
+            self.0.next_turn(partition);
             self.0.set_state(partition, PartitionState::NotOurs);
         }
         self.0.closed.notify_waiters();
@@ -223,6 +223,17 @@ impl Desk {
         self.held.borrow_mut().entry(partition).or_default().clone()
     }
 
+    fn next_turn(&self, partition: i32) -> u64 {
+        let mut turns = self.turns.borrow_mut();
+        let turn = turns.entry(partition).or_default();
+        *turn += 1;
+        *turn
+    }
+
+    fn is_overtaken(&self, partition: i32, turn: u64) -> bool {
+        self.turns.borrow().get(&partition) != Some(&turn)
+    }
+
     fn set_state(&self, partition: i32, state: PartitionState) {
         self.parts
             .status
@@ -232,20 +243,22 @@ impl Desk {
 
     // The claim.
 
-    async fn claim(&self, partition: i32) -> ClaimAnswer {
+    async fn claim(&self, partition: i32, turn: u64) -> ClaimAnswer {
         self.wait_until_closed(partition).await;
         let slot = self.slot(partition);
         let mut slot = slot.lock().await;
+        if self.is_overtaken(partition, turn) {
+            return ClaimAnswer::Dropped;
+        }
         *slot = None;
         self.set_state(partition, PartitionState::Claiming);
         loop {
-            if self.released.borrow().contains(&partition) {
-                self.set_state(partition, PartitionState::NotOurs);
+            if self.is_overtaken(partition, turn) {
                 return ClaimAnswer::Dropped;
             }
             let claimed = self.decide_claim(partition).await;
             crate::fault::point("checkpoint").await;
-            if let Some(answer) = self.answer(&mut slot, partition, claimed).await {
+            if let Some(answer) = self.answer(&mut slot, partition, turn, claimed).await {
                 return answer;
             }
             self.say_fenced(partition);
@@ -259,12 +272,13 @@ impl Desk {
         &self,
         slot: &mut Option<Held>,
         partition: i32,
+        turn: u64,
         claimed: Claimed,
     ) -> Option<ClaimAnswer> {
         if let Some(unfit) = self.unfit_store(partition, &claimed).await {
             return Some(self.answer_stopped(partition, &unfit));
         }
-        if self.released.borrow().contains(&partition) {
+        if self.is_overtaken(partition, turn) {
             return Some(ClaimAnswer::Dropped);
         }
         match claimed {
@@ -479,7 +493,7 @@ impl Desk {
     fn answer_stopped(&self, partition: i32, cause: &str) -> ClaimAnswer {
         error!(self.parts.log, "partition stopped"; "partition" => partition, "error" => cause);
         self.set_state(partition, PartitionState::Stopped(cause.to_owned()));
-        ClaimAnswer::Stopped(cause.to_owned())
+        ClaimAnswer::Stopped { partition }
     }
 
     fn hold(
@@ -543,7 +557,7 @@ impl Desk {
         lost: Option<[i64; 2]>,
     ) -> ClaimAnswer {
         let Some(pending) = checkpoint.pending.clone() else {
-            return ClaimAnswer::Stopped("nothing is pending".to_owned());
+            return self.answer_stopped(partition, "nothing is pending");
         };
         let layout = Arc::new(pending.layout.clone());
         let end = pending.end;

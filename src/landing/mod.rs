@@ -1,15 +1,18 @@
 //! Landing: from the topic to objects in the store, each record exactly once.
 //!
-//! In the order of the data: subscriber, [`flattener`], [`accumulator`], uploader, checkpoint.
+//! In the order of the data: [`subscriber`], [`flattener`], [`accumulator`], [`uploader`],
+//! [`checkpoint`].
 //! [`protocol`] decides; the actors do what it says.
 
 pub mod accumulator;
 pub mod broker;
 pub mod checkpoint;
 pub mod claims;
+pub(crate) mod consumer;
 pub mod decoder;
 pub mod flattener;
 pub mod folders;
+pub mod kafka_broker;
 pub mod layout;
 pub mod ledger;
 pub mod offsets;
@@ -21,5 +24,10 @@ pub mod protocol;
 pub(crate) mod queue;
 pub(crate) mod reader;
 pub(crate) mod rebalance;
+mod run;
 pub mod stages;
+pub mod subscriber;
+pub(crate) mod topic_id;
 pub mod uploader;
+
+pub use self::run::run;

@@ -29,8 +29,6 @@ const RECORD_OVERHEAD_BYTES: u64 = 96;
 /// One assigned partition.
 #[derive(Debug)]
 pub(crate) struct Partition {
-    /// Which assignment of it this is, counted over the thread's life.
-    pub(crate) assignment: u64,
     /// What it is doing.
     pub(crate) phase: Phase,
     /// Whether librdkafka was told to pause it: it is resumed only then, because a resume makes
@@ -98,9 +96,8 @@ pub(crate) struct Failing {
 }
 
 impl Partition {
-    pub(crate) fn new(assignment: u64, status: Arc<PartitionStatus>, now: Instant) -> Self {
+    pub(crate) fn new(status: Arc<PartitionStatus>, now: Instant) -> Self {
         Self {
-            assignment,
             phase: Phase::Waiting,
             is_paused: true,
             is_fetcher_dead: false,

@@ -1,0 +1,945 @@
+//! The consumer's thread: it polls, and never blocks on the pipeline.
+//!
+//! Events (rebalances, statistics, errors) come from the consumer's own queue, records from a
+//! queue that the assigned partitions are forwarded to, a thousand at a time. When the pipeline
+//! or the budget is full, the records' queue is left alone: librdkafka stops fetching by itself at
+//! its limit, and events are polled on, so that the member is never evicted. (Pausing would throw
+//! away what was fetched.)
+//!
+//! On assignment a partition is forwarded, paused, and only then assigned at an absolute offset;
+//! on its claim's answer it is sought and resumed. A logical offset (END, BEGINNING, "stored") is
+//! never assigned or sought: its look-up, outdated meanwhile, is made again later and jumps there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use slog::{Logger, debug, info, warn};
+use tokio::sync::mpsc;
+
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::kafka::client_config;
+use crate::landing::claims::Claims;
+use crate::landing::layout::Layout;
+use crate::landing::partition::{Partition, Phase, Purse, Reading};
+use crate::landing::queue::{Batch, BatchQueue, Message};
+use crate::landing::reader::{Moved, Reader, Verdict};
+use crate::landing::rebalance::{Context, Notice, Statistics};
+use crate::messages::{
+    BlockEnd, ClaimAnswer, ClaimId, Command, RecordBlock, STOPPED_RECHECK, Unreadable,
+};
+use crate::status::{Pulse, Status};
+
+/// The longest wait for records: a command is heard within it.
+const TAKE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The wait while the pipeline is full: it empties in about this time.
+const FULL_WAIT: Duration = Duration::from_millis(5);
+/// Blocks that wait for the pipeline beyond its own slots. More would only be memory.
+const OUTBOX_MAX: usize = 4;
+/// A seek that takes longer is tried again: events must be polled meanwhile.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Before a failed seek, or an error of a partition, is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// A partition without a record for so long is asked for its position, which control records and
+/// compaction move.
+const POSITION_AFTER: Duration = Duration::from_secs(1);
+/// A replay that waits for its end for so long waits for an open transaction.
+const OPEN_TRANSACTION_AFTER: Duration = Duration::from_secs(10);
+/// librdkafka's share of the budget: an eighth keeps the fetcher ahead of the pipeline at any
+/// sensible budget.
+const QUEUE_SHARE: u64 = 8;
+/// How often librdkafka tells watermarks and connections.
+const STATISTICS_INTERVAL_MS: u32 = 5000;
+
+/// What the thread is made with.
+#[derive(Debug)]
+pub(crate) struct ThreadParts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) claims: Claims,
+    pub(crate) budget: Budget,
+    pub(crate) commands: Receiver<Command>,
+    /// `None` behind the last block of a drain.
+    pub(crate) blocks: Option<mpsc::Sender<RecordBlock>>,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) log: Logger,
+}
+
+/// What the thread tells the subscriber. Limited by the number of partitions, of which each has
+/// one claim under way.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A partition is ours: claim it.
+    Claim(i32),
+    /// Partitions were taken away.
+    Release(Vec<i32>),
+    /// An offset cannot be read.
+    Unreadable(Unreadable),
+    /// Another process has our `instance_id`.
+    Fenced(String),
+    /// The consumer cannot go on.
+    Failed(String),
+}
+
+/// Why the loop ended.
+enum Ended {
+    /// It was told to leave, or nobody listens any more.
+    Left,
+    /// The broker has not yet released our `instance_id` (KIP-848, after a kill): a new consumer
+    /// is needed.
+    Unreleased,
+    /// Said already.
+    Failed,
+}
+
+/// Runs until it is told to leave, or cannot go on. A member that was killed under KIP-848 keeps
+/// its `instance_id` until its session has expired: that is waited for, up to twice.
+pub(crate) fn run(mut parts: ThreadParts) {
+    let session = session_timeout(&parts.config);
+    let since = Instant::now();
+    loop {
+        let ended = match Thread::start(&mut parts) {
+            Ok(mut thread) => {
+                let ended = thread.poll_until_end();
+                thread.leave();
+                ended
+            }
+            Err(error) => {
+                let _ = parts
+                    .events
+                    .send(Event::Failed(format!("the consumer cannot start: {error}")));
+                return;
+            }
+        };
+        match ended {
+            Ended::Left | Ended::Failed => return,
+            Ended::Unreleased if since.elapsed() > 2 * session => {
+                let id = parts.instance_id.unwrap_or_default();
+                let text = format!(
+                    "another member of the group has the instance_id {id} and does not leave: give each process its own kafka.instance_id"
+                );
+                let _ = parts.events.send(Event::Fenced(text));
+                return;
+            }
+            Ended::Unreleased => {
+                parts.pulse.waits("the session of our predecessor");
+                std::thread::sleep(RETRY_AFTER * 4);
+            }
+        }
+    }
+}
+
+fn session_timeout(config: &Config) -> Duration {
+    let told = config
+        .kafka
+        .options
+        .get("session.timeout.ms")
+        .and_then(|text| text.parse().ok());
+    told.map_or(
+        crate::config::SESSION_TIMEOUT_DEFAULT,
+        Duration::from_millis,
+    )
+}
+
+/// The thread's state.
+struct Thread<'a> {
+    parts: &'a mut ThreadParts,
+    queue: BatchQueue<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
+    purse: Purse,
+    partitions: BTreeMap<i32, Partition>,
+    /// Blocks that wait for a slot of the pipeline.
+    outbox: VecDeque<RecordBlock>,
+    /// Records that were taken and wait for room, and the first of them.
+    stalled: Option<(Batch<Context>, usize)>,
+    /// Nothing more is taken; `blocks` is closed when the outbox is empty.
+    is_draining: bool,
+    positions_at: Instant,
+}
+
+impl<'a> Thread<'a> {
+    fn start(parts: &'a mut ThreadParts) -> KafkaResult<Self> {
+        let kafka = &parts.config.kafka;
+        let share_bytes = parts.config.limits.memory_bytes / QUEUE_SHARE;
+        let mut client = client_config(kafka);
+        let queue_kbytes = client
+            .get("queued.max.messages.kbytes")
+            .and_then(|text| text.parse::<u64>().ok());
+        let queue_bytes = queue_kbytes.map_or(share_bytes, |kbytes| kbytes * 1024);
+        let defaults = [
+            (
+                "queued.max.messages.kbytes",
+                (queue_bytes / 1024).to_string(),
+            ),
+            // A second of waiting, the default, each time the queue is full makes a fast reader
+            // ten times slower.
+            ("fetch.queue.backoff.ms", "10".to_owned()),
+            ("fetch.max.bytes", (queue_bytes / 2).to_string()),
+            (
+                "max.partition.fetch.bytes",
+                (queue_bytes / 4).min(1 << 20).to_string(),
+            ),
+            (
+                "message.max.bytes",
+                (queue_bytes / 2).clamp(1000, 1_000_000).to_string(),
+            ),
+        ];
+        for (name, value) in defaults {
+            if client.get(name).is_none() {
+                client.set(name, value);
+            }
+        }
+        client
+            .set("group.id", &kafka.group)
+            .set("auto.offset.reset", "error")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "false")
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
+        if let Some(id) = &parts.instance_id {
+            client.set("group.instance.id", id);
+        }
+        let context = Context::new(&kafka.topic, parts.log.clone());
+        let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
+        let queue = BatchQueue::new(consumer.clone()).ok_or(KafkaError::Canceled)?;
+        consumer.subscribe(&[&kafka.topic])?;
+        let purse = Purse::new(parts.budget.clone(), queue_bytes);
+        Ok(Self {
+            parts,
+            queue,
+            consumer,
+            purse,
+            partitions: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            stalled: None,
+            is_draining: false,
+            positions_at: Instant::now(),
+        })
+    }
+
+    fn poll_until_end(&mut self) -> Ended {
+        loop {
+            self.parts.pulse.works();
+            if let Some(ended) = self.events() {
+                return ended;
+            }
+            if self.commands() {
+                return Ended::Left;
+            }
+            let now = Instant::now();
+            self.phases(now);
+            self.hand_on_due(now);
+            self.flush();
+            if self.parts.events.is_closed() {
+                return Ended::Left;
+            }
+            self.records();
+        }
+    }
+
+    // Events.
+
+    fn events(&mut self) -> Option<Ended> {
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            // Records come from the queue of our own; here only errors of the client come.
+            if let Err(error) = polled.map(|_| ())
+                && let Some(ended) = self.client_error(&error, "")
+            {
+                return Some(ended);
+            }
+        }
+        while let Some(notice) = self.consumer.context().next_notice() {
+            match notice {
+                Notice::Assigned(partitions) => self.assigned(&partitions),
+                Notice::Revoked(partitions) => self.revoked(partitions),
+                Notice::Statistics(statistics) => self.statistics(&statistics),
+                Notice::Trouble(error, reason) => {
+                    if let Some(ended) = self.client_error(&error, &reason) {
+                        return Some(ended);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn client_error(&mut self, error: &KafkaError, reason: &str) -> Option<Ended> {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::Fatal) || code == Some(RDKafkaErrorCode::FencedInstanceId)
+        {
+            return Some(self.fatal());
+        }
+        let text = match code {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                "the topic does not exist; it is waited for, create it".to_owned()
+            }
+            _ => format!("{error} {reason}").trim().to_owned(),
+        };
+        if self.parts.status.trouble("kafka's consumer", &text, false) {
+            warn!(self.parts.log, "kafka consumer waits"; "error" => text);
+        }
+        None
+    }
+
+    fn fatal(&mut self) -> Ended {
+        let (code, text) = match self.consumer.client().fatal_error() {
+            Some((code, text)) => (Some(code), text),
+            None => (None, "fatal".to_owned()),
+        };
+        match code {
+            Some(RDKafkaErrorCode::FencedInstanceId) => {
+                let id = self.parts.instance_id.clone().unwrap_or_default();
+                let text = format!(
+                    "another process joined with the instance_id {id}: give each process its own kafka.instance_id"
+                );
+                let _ = self.parts.events.send(Event::Fenced(text));
+                Ended::Failed
+            }
+            Some(RDKafkaErrorCode::UnreleasedInstanceId) => {
+                info!(self.parts.log, "kafka has not released our instance id yet, waiting for the session of our predecessor"; "error" => text);
+                Ended::Unreleased
+            }
+            _ => {
+                let _ = self.parts.events.send(Event::Failed(format!(
+                    "kafka's consumer cannot go on: {text}"
+                )));
+                Ended::Failed
+            }
+        }
+    }
+
+    fn statistics(&mut self, statistics: &Statistics) {
+        for (partition, (low, stable)) in &statistics.watermarks {
+            let Some(known) = self.partitions.get(partition) else {
+                continue;
+            };
+            if *low >= 0 {
+                known.status.log_start.store(*low, Ordering::Relaxed);
+            }
+            if *stable >= 0 {
+                known.status.log_end.store(*stable, Ordering::Relaxed);
+            }
+        }
+        if statistics.is_connected && self.parts.status.mended("kafka's consumer").is_some() {
+            info!(self.parts.log, "kafka consumer is connected again");
+        }
+    }
+
+    // Assignments.
+
+    /// Forward, pause, and only then assign at an absolute offset; then ask for the claims.
+    fn assigned(&mut self, partitions: &[i32]) {
+        info!(self.parts.log, "partitions assigned"; "partitions" => format!("{partitions:?}"));
+        let now = Instant::now();
+        for partition in partitions {
+            let status = self.parts.status.partition(self.topic(), *partition);
+            self.partitions
+                .insert(*partition, Partition::new(status, now));
+        }
+        self.assign(partitions);
+        if self.is_draining {
+            return;
+        }
+        for partition in partitions {
+            let _ = self.parts.events.send(Event::Claim(*partition));
+        }
+    }
+
+    fn assign(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.queue.forward(self.topic(), *partition);
+        }
+        self.pause(partitions);
+        let is_eager = !matches!(
+            self.consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        );
+        // Eager knows only whole assignments.
+        let whole: Vec<i32> = self.partitions.keys().copied().collect();
+        let list = self.list(if is_eager { &whole } else { partitions }, |partition| {
+            Offset::Offset(partition.map_or(0, Partition::next))
+        });
+        let assigned = match is_eager {
+            true => self.consumer.assign(&list),
+            false => self.consumer.incremental_assign(&list),
+        };
+        if let Err(error) = assigned {
+            warn!(self.parts.log, "partitions not assigned"; "error" => %error);
+        }
+    }
+
+    fn revoked(&mut self, partitions: Vec<i32>) {
+        info!(self.parts.log, "partitions revoked"; "partitions" => format!("{partitions:?}"));
+        for partition in &partitions {
+            self.parts.claims.release(*partition);
+            self.partitions.remove(partition);
+        }
+        self.outbox
+            .retain(|block| !partitions.contains(&block.claim.partition));
+        let _ = self.parts.events.send(Event::Release(partitions));
+    }
+
+    fn pause(&mut self, partitions: &[i32]) {
+        let list = self.list(partitions, |_| Offset::Invalid);
+        if let Err(error) = self.consumer.pause(&list) {
+            warn!(self.parts.log, "partitions not paused"; "error" => %error);
+        }
+        for partition in partitions {
+            if let Some(known) = self.partitions.get_mut(partition) {
+                known.is_paused = true;
+            }
+        }
+    }
+
+    fn list(
+        &self,
+        partitions: &[i32],
+        offset: impl Fn(Option<&Partition>) -> Offset,
+    ) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            let offset = offset(self.partitions.get(partition));
+            // Only an offset out of range fails, and none is.
+            let _ = list.add_partition_offset(self.topic(), *partition, offset);
+        }
+        list
+    }
+
+    fn topic(&self) -> &str {
+        &self.parts.config.kafka.topic
+    }
+
+    // Commands.
+
+    /// Whether it was told to leave.
+    fn commands(&mut self) -> bool {
+        loop {
+            match self.parts.commands.try_recv() {
+                Ok(Command::Start(answer)) => self.start_reading(answer),
+                Ok(Command::Commit { partition, offset }) => self.commit(partition, offset),
+                Ok(Command::Reclaim { claim, after }) => self.reclaim(claim, after),
+                Ok(Command::Drain) => self.drain(),
+                Ok(Command::Leave) => return true,
+                Err(std::sync::mpsc::TryRecvError::Empty) => return false,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn start_reading(&mut self, answer: ClaimAnswer) {
+        let now = Instant::now();
+        let layout = self.parts.layout.clone();
+        let (claim, layout, forced, reader) = match answer {
+            ClaimAnswer::Land { claim, from } => {
+                (claim, layout, Arc::default(), Reader::land(from))
+            }
+            ClaimAnswer::Replay {
+                claim,
+                from,
+                end,
+                layout,
+                forced,
+            } => (claim, layout, forced, Reader::replay(from, end)),
+            ClaimAnswer::Stopped { partition, .. } => {
+                if let Some(known) = self.partitions.get_mut(&partition) {
+                    known.phase = Phase::ClaimAt(now + STOPPED_RECHECK);
+                }
+                return;
+            }
+            ClaimAnswer::Dropped => return,
+        };
+        let Some(known) = self.partitions.get_mut(&claim.partition) else {
+            return;
+        };
+        if self.is_draining || known.phase != Phase::Waiting {
+            debug!(self.parts.log, "claim's answer came too late"; "partition" => claim.partition, "epoch" => claim.epoch);
+            return;
+        }
+        known.reading = Some(Reading::new(claim, layout, forced, reader, now));
+        known.failing = None;
+        known.record_at = now;
+        known.phase = Phase::SeekAt(now, now);
+        self.note_position(claim.partition);
+        if self
+            .partitions
+            .get(&claim.partition)
+            .is_some_and(|known| known.is_fetcher_dead)
+        {
+            self.revive(claim.partition);
+        }
+        self.complete(claim.partition);
+    }
+
+    /// After an offset out of range the fetcher has stopped, and no seek starts it again.
+    fn revive(&mut self, partition: i32) {
+        if matches!(
+            self.consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        ) {
+            let list = self.list(&[partition], |_| Offset::Invalid);
+            if let Err(error) = self.consumer.incremental_unassign(&list) {
+                warn!(self.parts.log, "partition not unassigned"; "partition" => partition, "error" => %error);
+            }
+        }
+        self.assign(&[partition]);
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.is_fetcher_dead = false;
+        }
+    }
+
+    fn commit(&self, partition: i32, offset: i64) {
+        let list = self.list(&[partition], |_| Offset::Offset(offset));
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            debug!(self.parts.log, "offset not committed to kafka"; "partition" => partition, "error" => %error);
+        }
+    }
+
+    fn reclaim(&mut self, claim: ClaimId, after: Duration) {
+        let Some(known) = self.partitions.get_mut(&claim.partition) else {
+            return;
+        };
+        if known
+            .reading
+            .as_ref()
+            .is_some_and(|reading| reading.claim.epoch > claim.epoch)
+        {
+            return;
+        }
+        known.reading = None;
+        known.phase = Phase::ClaimAt(Instant::now() + after);
+        self.outbox.retain(|block| block.claim != claim);
+        self.pause(&[claim.partition]);
+    }
+
+    /// Closes what is open. A range that is read again is not closed before its end: what is
+    /// missing of it would count as holes.
+    fn drain(&mut self) {
+        self.is_draining = true;
+        self.stalled = None;
+        let now = Instant::now();
+        for known in self.partitions.values_mut() {
+            let is_reading = matches!(known.phase, Phase::Reading | Phase::SeekAt(..));
+            if let Some(reading) = known
+                .reading
+                .as_mut()
+                .filter(|reading| is_reading && reading.reader.end().is_none())
+            {
+                self.outbox
+                    .push_back(reading.hand_on(BlockEnd::Close, &self.purse, now));
+            }
+            known.phase = Phase::Waiting;
+        }
+        let all: Vec<i32> = self.partitions.keys().copied().collect();
+        self.pause(&all);
+    }
+
+    // What is due.
+
+    fn phases(&mut self, now: Instant) {
+        let due = |phase: Phase| match phase {
+            Phase::ClaimAt(at) | Phase::SeekAt(at, _) => at <= now,
+            Phase::Waiting | Phase::Reading => false,
+        };
+        let partitions: Vec<i32> = self
+            .partitions
+            .iter()
+            .filter(|(_, known)| due(known.phase))
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in partitions {
+            match self.partitions.get(&partition).map(|known| known.phase) {
+                Some(Phase::ClaimAt(_)) if !self.is_draining => {
+                    self.set_phase(partition, Phase::Waiting);
+                    let _ = self.parts.events.send(Event::Claim(partition));
+                }
+                Some(Phase::SeekAt(_, since)) => self.seek(partition, since),
+                _ => {}
+            }
+        }
+    }
+
+    fn set_phase(&mut self, partition: i32, phase: Phase) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.phase = phase;
+        }
+    }
+
+    /// To our own next offset, then on. What librdkafka believes is not asked.
+    fn seek(&mut self, partition: i32, since: Instant) {
+        let list = self.list(&[partition], |known| {
+            Offset::Offset(known.map_or(0, Partition::next))
+        });
+        let sought = self
+            .consumer
+            .seek_partitions(list, SEEK_TIMEOUT)
+            .and_then(|list| {
+                list.elements()
+                    .into_iter()
+                    .try_for_each(|element| element.error())
+            });
+        if let Err(error) = sought {
+            debug!(self.parts.log, "seek is tried again"; "partition" => partition, "error" => %error, "seconds" => since.elapsed().as_secs());
+            let again = Phase::SeekAt(Instant::now() + RETRY_AFTER, since);
+            return self.set_phase(partition, again);
+        }
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        if let Some(reading) = &mut known.reading {
+            reading.reader.reread();
+        }
+        known.record_at = Instant::now();
+        known.phase = Phase::Reading;
+        if !std::mem::take(&mut known.is_paused) {
+            return;
+        }
+        let list = self.list(&[partition], |_| Offset::Invalid);
+        if let Err(error) = self.consumer.resume(&list) {
+            warn!(self.parts.log, "partition not resumed"; "partition" => partition, "error" => %error);
+        }
+    }
+
+    fn hand_on_due(&mut self, now: Instant) {
+        let holes_after = self.parts.config.files.max_age / 4;
+        for known in self.partitions.values_mut() {
+            if known.phase != Phase::Reading || self.outbox.len() >= OUTBOX_MAX {
+                continue;
+            }
+            if let Some(reading) = known
+                .reading
+                .as_mut()
+                .filter(|reading| reading.is_due(now, holes_after))
+            {
+                self.outbox
+                    .push_back(reading.hand_on(BlockEnd::More, &self.purse, now));
+            }
+        }
+    }
+
+    /// Moves blocks into the pipeline, as far as it has room. Behind the last block of a drain the
+    /// stream ends.
+    fn flush(&mut self) {
+        let Some(blocks) = &self.parts.blocks else {
+            return;
+        };
+        while let Some(block) = self.outbox.pop_front() {
+            match blocks.try_send(block) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(block)) => {
+                    return self.outbox.push_front(block);
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.outbox.clear(),
+            }
+        }
+        if self.is_draining {
+            self.parts.blocks = None;
+        }
+    }
+
+    // Records.
+
+    fn records(&mut self) {
+        if self.is_draining {
+            return std::thread::sleep(FULL_WAIT);
+        }
+        if let Some((batch, first)) = self.stalled.take() {
+            self.take(batch, first);
+            if self.stalled.is_some() {
+                std::thread::sleep(FULL_WAIT);
+            }
+            return;
+        }
+        if self.outbox.len() >= OUTBOX_MAX {
+            return std::thread::sleep(FULL_WAIT);
+        }
+        let batch = self.queue.take(TAKE_TIMEOUT);
+        let is_idle = batch.len() == 0;
+        self.take(batch, 0);
+        self.reread(is_idle);
+        self.positions();
+    }
+
+    fn take(&mut self, batch: Batch<Context>, first: usize) {
+        let now = Instant::now();
+        let mut disturbed: Vec<i32> = Vec::new();
+        for index in first..batch.len() {
+            let Some(message) = batch.get(index) else {
+                continue;
+            };
+            let partition = message.partition();
+            if disturbed.contains(&partition) {
+                continue;
+            }
+            match message.error() {
+                Some(code) => {
+                    disturbed.push(partition);
+                    self.partition_error(partition, code, message);
+                }
+                None if !self.record(message, now) => {
+                    self.stalled = Some((batch, index));
+                    return;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Takes one record; `false`: there is no room, and it must be offered again.
+    fn record(&mut self, message: Message<'_>, now: Instant) -> bool {
+        let Some(known) = self.partitions.get_mut(&message.partition()) else {
+            return true;
+        };
+        if known.phase != Phase::Reading {
+            return true;
+        }
+        let Some(reading) = &mut known.reading else {
+            return true;
+        };
+        match reading.reader.judge(message.offset()) {
+            Verdict::Drop => return true,
+            Verdict::Complete => {}
+            Verdict::Take => {
+                if reading.is_full() {
+                    if self.outbox.len() >= OUTBOX_MAX {
+                        return false;
+                    }
+                    self.outbox
+                        .push_back(reading.hand_on(BlockEnd::More, &self.purse, now));
+                }
+                if !reading.append(message, &self.purse, now) {
+                    self.purse.ask();
+                    return false;
+                }
+                known.record_at = now;
+                known.failing = None;
+            }
+        }
+        known.status.position.store(known.next(), Ordering::Relaxed);
+        if known
+            .reading
+            .as_ref()
+            .is_some_and(|reading| reading.reader.is_complete())
+        {
+            self.complete(message.partition());
+        }
+        true
+    }
+
+    /// A replay that has its whole range is closed; what follows waits for the next claim.
+    fn complete(&mut self, partition: i32) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let Some(reading) = known
+            .reading
+            .as_mut()
+            .filter(|reading| reading.reader.is_complete())
+        else {
+            return;
+        };
+        let block = reading.hand_on(BlockEnd::Close, &self.purse, Instant::now());
+        known.phase = Phase::Waiting;
+        self.outbox.push_back(block);
+        self.parts.status.mended(&open_transaction_place(partition));
+        self.pause(&[partition]);
+    }
+
+    fn partition_error(&mut self, partition: i32, code: RDKafkaErrorCode, message: Message<'_>) {
+        let now = Instant::now();
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let Some(reading) = known
+            .reading
+            .as_mut()
+            .filter(|_| matches!(known.phase, Phase::Reading | Phase::SeekAt(..)))
+        else {
+            return;
+        };
+        reading.reader.disturbed();
+        let error = message.error_text();
+        if code == RDKafkaErrorCode::AutoOffsetReset {
+            warn!(self.parts.log, "kafka no longer has our next offset, the partition is claimed again";
+                "partition" => partition, "offset" => reading.reader.next(), "error" => &error);
+            known.is_fetcher_dead = true;
+            return self.close_and_reclaim(partition, None);
+        }
+        let failing = known.failed(code, now);
+        debug!(self.parts.log, "partition is read again after an error"; "partition" => partition,
+            "offset" => message.offset(), "error" => &error);
+        let is_corrupt = matches!(
+            code,
+            RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::InvalidMessageSize
+        );
+        if is_corrupt
+            && now.duration_since(failing.since) >= self.parts.config.supervision.backoff_max
+        {
+            let offset = failing.offset;
+            return self.close_and_reclaim(partition, Some((offset, error)));
+        }
+        if failing.times == 1 {
+            warn!(self.parts.log, "partition cannot be read, trying again"; "partition" => partition,
+                "offset" => failing.offset, "error" => error);
+        }
+        self.set_phase(partition, Phase::SeekAt(now + RETRY_AFTER, now));
+    }
+
+    /// What was read before is closed and lands first: it may be all that is left. A range that is
+    /// read again is given up instead.
+    fn close_and_reclaim(&mut self, partition: i32, unreadable: Option<(i64, String)>) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let Some(reading) = &mut known.reading else {
+            return;
+        };
+        let claim = reading.claim;
+        match reading.reader.end() {
+            Some(_) => self.parts.claims.end(claim),
+            None => {
+                self.outbox
+                    .push_back(reading.hand_on(BlockEnd::Close, &self.purse, Instant::now()))
+            }
+        }
+        known.phase = Phase::Waiting;
+        self.pause(&[partition]);
+        let event = match unreadable {
+            Some((offset, error)) => Event::Unreadable(Unreadable {
+                claim,
+                offset,
+                error,
+            }),
+            None => Event::Claim(partition),
+        };
+        let _ = self.parts.events.send(event);
+    }
+
+    /// Jumps that were noted are read once more from our own next offset.
+    fn reread(&mut self, is_idle: bool) {
+        let wants = |known: &Partition| {
+            known.phase == Phase::Reading
+                && known
+                    .reading
+                    .as_ref()
+                    .is_some_and(|reading| reading.reader.wants_reread(is_idle))
+        };
+        let partitions: Vec<i32> = self
+            .partitions
+            .iter()
+            .filter(|(_, known)| wants(known))
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in partitions {
+            self.seek(partition, Instant::now());
+        }
+    }
+
+    /// Positions of partitions that were silent for a while: over holes there are no records.
+    fn positions(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.positions_at) < POSITION_AFTER {
+            return;
+        }
+        self.positions_at = now;
+        let silent = |known: &Partition| {
+            known.phase == Phase::Reading && now.duration_since(known.record_at) >= POSITION_AFTER
+        };
+        if !self.partitions.values().any(silent) {
+            return;
+        }
+        let Ok(positions) = self.consumer.position() else {
+            return;
+        };
+        for element in positions.elements() {
+            let (partition, Offset::Offset(position)) = (element.partition(), element.offset())
+            else {
+                continue;
+            };
+            let Some(known) = self
+                .partitions
+                .get_mut(&partition)
+                .filter(|known| silent(known))
+            else {
+                continue;
+            };
+            let Some(reading) = &mut known.reading else {
+                continue;
+            };
+            match reading.reader.position(position) {
+                Moved::No => self.name_open_transaction(partition, now),
+                Moved::Reread => self.seek(partition, now),
+                Moved::Holes => {
+                    self.note_position(partition);
+                    self.complete(partition);
+                }
+            }
+        }
+    }
+
+    fn note_position(&self, partition: i32) {
+        if let Some(known) = self.partitions.get(&partition) {
+            known.status.position.store(known.next(), Ordering::Relaxed);
+        }
+    }
+
+    fn name_open_transaction(&self, partition: i32, now: Instant) {
+        let reading = self
+            .partitions
+            .get(&partition)
+            .and_then(|known| known.reading.as_ref());
+        let Some(reading) = reading.filter(|reading| reading.reader.end().is_some()) else {
+            return;
+        };
+        if now.duration_since(reading.waits_since) < OPEN_TRANSACTION_AFTER {
+            return;
+        }
+        let text = format!(
+            "a batch that was begun is read again up to offset {}, and stands at {}: an open transaction holds it back",
+            reading.reader.end().unwrap_or_default(),
+            reading.reader.next()
+        );
+        if self
+            .parts
+            .status
+            .trouble(&open_transaction_place(partition), &text, false)
+        {
+            warn!(self.parts.log, "a replay waits for an open transaction"; "partition" => partition, "offset" => reading.reader.next());
+        }
+    }
+
+    // The end.
+
+    /// Unassigns before the consumer is destroyed, which would hang on assigned partitions.
+    fn leave(mut self) {
+        self.stalled = None;
+        let assigned: Vec<i32> = self.partitions.keys().copied().collect();
+        for partition in &assigned {
+            self.parts.claims.release(*partition);
+        }
+        if !assigned.is_empty() {
+            let _ = self.parts.events.send(Event::Release(assigned));
+        }
+        if let Err(error) = self.consumer.unassign() {
+            debug!(self.parts.log, "partitions not unassigned"; "error" => %error);
+        }
+        self.parts.pulse.waits("the end of the consumer");
+    }
+}
+
+fn open_transaction_place(partition: i32) -> String {
+    format!("partition {partition}'s replay")
+}

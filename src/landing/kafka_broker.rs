@@ -1,0 +1,207 @@
+//! The protocol's questions to Kafka, by a consumer of its own that never joins the group.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use slog::Logger;
+
+use crate::config::Kafka;
+use crate::kafka::{LogContext, client_config};
+use crate::landing::accumulator::on_cpu;
+use crate::landing::broker::{Broker, BrokerError, RecordAt, TopicView};
+use crate::landing::protocol::checkpoint::record_hash;
+use crate::landing::topic_id::{Described, describe};
+
+/// Of each question: a broker that is there answers within milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What `record_at` may read ahead: one record is wanted.
+const FETCH_BYTES: &str = "65536";
+
+/// Kafka, as the protocol asks it.
+#[derive(Clone)]
+pub struct KafkaBroker {
+    consumer: Arc<BaseConsumer<LogContext>>,
+    topic: Arc<str>,
+    /// One record is read at a time, by assigning its partition.
+    reading: Arc<Mutex<()>>,
+}
+
+impl std::fmt::Debug for KafkaBroker {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("KafkaBroker")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<KafkaError> for BrokerError {
+    fn from(error: KafkaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl KafkaBroker {
+    /// A client for the configured brokers and topic. It connects when it is first asked.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration.
+    pub fn new(kafka: &Kafka, log: &Logger) -> Result<Self, BrokerError> {
+        let mut client = client_config(kafka);
+        // Of the group only its committed offsets are asked; a plain consumer needs no protocol.
+        client
+            .remove("group.protocol")
+            .remove("group.remote.assignor");
+        client
+            .set("group.id", &kafka.group)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.message.max.bytes", FETCH_BYTES)
+            .set("queued.min.messages", "1");
+        let consumer: BaseConsumer<LogContext> =
+            client.create_with_context(LogContext::new(log.clone()))?;
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            topic: kafka.topic.as_str().into(),
+            reading: Arc::default(),
+        })
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T, BrokerError> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let broker = self.clone();
+        on_cpu(move || question(&broker)).await
+    }
+
+    fn view(&self) -> Result<Option<TopicView>, BrokerError> {
+        // Events of the client are heard only while it is polled; records it has none.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        let (topic_id, partitions) =
+            match describe(self.consumer.client(), &self.topic, TIMEOUT).map_err(BrokerError)? {
+                Described::Absent => return Ok(None),
+                Described::Topic { id, partitions } => (id, partitions),
+                Described::Unsupported => match self.partitions_by_metadata()? {
+                    Some(partitions) => (String::new(), partitions),
+                    None => return Ok(None),
+                },
+            };
+        let cluster_id = self
+            .consumer
+            .client()
+            .fetch_cluster_id(TIMEOUT)
+            .unwrap_or_default();
+        Ok(Some(TopicView {
+            cluster_id,
+            topic_id,
+            partitions,
+        }))
+    }
+
+    fn partitions_by_metadata(&self) -> Result<Option<i32>, BrokerError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let topic = metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == &*self.topic);
+        let partitions = topic.map_or(0, |topic| topic.partitions().len());
+        Ok((partitions > 0).then_some(partitions as i32))
+    }
+
+    fn list(&self, partition: i32, offset: Offset) -> Result<TopicPartitionList, BrokerError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.topic, partition, offset)?;
+        Ok(list)
+    }
+
+    fn read(&self, partition: i32, offset: i64) -> Result<RecordAt, BrokerError> {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.consumer
+            .assign(&self.list(partition, Offset::Offset(offset))?)?;
+        let found = self.poll_for(offset);
+        self.consumer.unassign()?;
+        found
+    }
+
+    fn poll_for(&self, offset: i64) -> Result<RecordAt, BrokerError> {
+        let deadline = Instant::now() + TIMEOUT;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            match self.consumer.poll(left.min(Duration::from_millis(200))) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(RecordAt::NotCompared),
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetOutOfRange) =>
+                {
+                    return Ok(RecordAt::NotCompared);
+                }
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(record)) if record.offset() < offset => {}
+                Some(Ok(record)) if record.offset() > offset => return Ok(RecordAt::NotCompared),
+                Some(Ok(record)) => {
+                    return Ok(RecordAt::Found {
+                        timestamp_ms: record.timestamp().to_millis().unwrap_or(-1),
+                        hash: record_hash(record.key(), record.payload()),
+                    });
+                }
+            }
+        }
+        Ok(RecordAt::NotCompared)
+    }
+}
+
+#[async_trait]
+impl Broker for KafkaBroker {
+    async fn topic(&self) -> Result<Option<TopicView>, BrokerError> {
+        self.ask(Self::view).await
+    }
+
+    /// As read_committed sees it: the log ends before an open transaction.
+    async fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerError> {
+        self.ask(move |broker| {
+            Ok(broker
+                .consumer
+                .fetch_watermarks(&broker.topic, partition, TIMEOUT)?)
+        })
+        .await
+    }
+
+    async fn offset_for_time(
+        &self,
+        partition: i32,
+        time_ms: i64,
+    ) -> Result<Option<i64>, BrokerError> {
+        self.ask(move |broker| {
+            let asked = broker.list(partition, Offset::Offset(time_ms))?;
+            let found = broker.consumer.offsets_for_times(asked, TIMEOUT)?;
+            Ok(absolute(&found))
+        })
+        .await
+    }
+
+    async fn committed(&self, partition: i32) -> Result<Option<i64>, BrokerError> {
+        self.ask(move |broker| {
+            let asked = broker.list(partition, Offset::Invalid)?;
+            Ok(absolute(
+                &broker.consumer.committed_offsets(asked, TIMEOUT)?,
+            ))
+        })
+        .await
+    }
+
+    async fn record_at(&self, partition: i32, offset: i64) -> Result<RecordAt, BrokerError> {
+        self.ask(move |broker| broker.read(partition, offset)).await
+    }
+}
+
+fn absolute(list: &TopicPartitionList) -> Option<i64> {
+    match list.elements().first()?.offset() {
+        Offset::Offset(offset) if offset >= 0 => Some(offset),
+        _ => None,
+    }
+}

@@ -1,0 +1,375 @@
+//! One generation of landing: started downstream first, ended from the source down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use actix::Context;
+use slog::{Logger, info, warn};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::budget::Budget;
+use crate::generation::{ActorSet, End, Failure, Generation};
+use crate::landing::broker::Broker;
+use crate::landing::claims::Claims;
+use crate::landing::consumer::ThreadParts;
+use crate::landing::kafka_broker::KafkaBroker;
+use crate::landing::layout::Layout;
+use crate::landing::ledger::Ledger;
+use crate::landing::patience::Patience;
+use crate::landing::protocol::claim::Found;
+use crate::landing::protocol::keys::Names;
+use crate::landing::stages::{Shared, Stages};
+use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
+use crate::messages::{Command, Commands};
+use crate::status::PartitionState;
+use crate::store::{self, SharedStore};
+
+/// How often progress towards the end offsets is looked at.
+const CAUGHT_UP_LOOK: Duration = Duration::from_millis(200);
+/// How often a partition of another member is looked up in its checkpoint.
+const OTHERS_LOOK: Duration = Duration::from_secs(5);
+/// A consumer is destroyed within this, or its generation does not end and the supervisor says
+/// so.
+const LEAVE_LOOK: Duration = Duration::from_millis(20);
+
+/// Runs a generation of landing until it is told to end, has caught up, or fails.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(generation: Generation) -> Result<End, Failure> {
+    let store = store::open(&generation.config.store, Some(generation.status.clone()))
+        .map_err(|error| Failure::Group(error.to_string()))?;
+    let broker = KafkaBroker::new(&generation.config.kafka, &generation.log_of("checkpoint"))
+        .map_err(|error| Failure::Group(format!("kafka's client cannot start: {error}")))?;
+    let (drain, stop) = (generation.drain.clone(), generation.stop.clone());
+    let landing = tokio::select! {
+        landing = Landing::start(generation, store, Arc::new(broker)) => landing?,
+        // It may have waited for the topic; nothing was read yet.
+        () = drain.cancelled() => return Ok(End::Drained),
+        () = stop.cancelled() => return Ok(End::Stopped),
+    };
+    landing.run().await
+}
+
+/// A generation under way.
+struct Landing {
+    generation: Generation,
+    actors: ActorSet,
+    commands: Commands,
+    drained: oneshot::Receiver<()>,
+    verdict: Verdict,
+    thread: JoinHandle<()>,
+    goal: Option<Goal>,
+    log: Logger,
+}
+
+/// What `--until-caught-up` waits for.
+struct Goal {
+    /// The read_committed end of each partition, before anything was assigned.
+    ends: BTreeMap<i32, i64>,
+    ledger: Ledger,
+    looked_at: Option<Instant>,
+    /// Partitions of other members: where they stood, and since when.
+    others: BTreeMap<i32, (i64, Instant)>,
+    /// A member that has not moved for so long is taken for stopped.
+    patience: Duration,
+}
+
+/// How far it is to a goal.
+enum Distance {
+    Far,
+    Reached,
+    /// Only these are left, and they do not move.
+    OnlyStopped(String),
+}
+
+impl Landing {
+    async fn start(
+        generation: Generation,
+        store: SharedStore,
+        broker: Arc<dyn Broker>,
+    ) -> Result<Self, Failure> {
+        let goal = match generation.until_caught_up {
+            true => Some(Goal::set(&generation, &store, &broker).await),
+            false => None,
+        };
+        let config = generation.config.clone();
+        let log = generation.log_of("subscriber");
+        let (commands, heard) = std::sync::mpsc::channel();
+        let budget = Budget::new(config.limits.memory_bytes);
+        let claims = Claims::default();
+        let layout = Layout::of(&config);
+        let shared = Shared {
+            generation: generation.clone(),
+            store,
+            broker,
+            commands: commands.clone(),
+            claims: claims.clone(),
+            budget: budget.clone(),
+            layout: layout.clone(),
+        };
+        let mut actors = ActorSet::default();
+        let stages = Stages::start(&mut actors, &shared);
+        watch_budget(&mut actors, &generation, &budget);
+
+        let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
+        let (events, events_out) = mpsc::unbounded_channel();
+        let (drained_in, drained) = oneshot::channel();
+        let verdict = Verdict::default();
+        let subscriber = Subscriber::new(SubscriberParts {
+            blocks: blocks_out,
+            events: events_out,
+            commands: commands.clone(),
+            records: stages.flattener.clone().recipient(),
+            drain: stages.flattener.recipient(),
+            checkpoint: stages.checkpoint,
+            drained: drained_in,
+            verdict: verdict.clone(),
+            pulse: generation.pulse("subscriber"),
+            log: log.clone(),
+        });
+        actors.start("subscriber", Context::new(), subscriber);
+        let instance_id =
+            config
+                .kafka
+                .instance_id
+                .clone()
+                .map(|id| match generation.until_caught_up {
+                    true => format!("{id}-once"),
+                    false => id,
+                });
+        let thread = start_thread(ThreadParts {
+            config,
+            instance_id,
+            layout,
+            claims,
+            budget,
+            commands: heard,
+            blocks: Some(blocks),
+            events,
+            status: generation.status.clone(),
+            pulse: generation.pulse("consumer"),
+            log: log.clone(),
+        })
+        .map_err(|error| Failure::Group(format!("the consumer's thread cannot start: {error}")))?;
+        Ok(Self {
+            generation,
+            actors,
+            commands,
+            drained,
+            verdict,
+            thread,
+            goal,
+            log,
+        })
+    }
+
+    async fn run(mut self) -> Result<End, Failure> {
+        let (drain, stop) = (self.generation.drain.clone(), self.generation.stop.clone());
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Ok(End::Stopped),
+            () = drain.cancelled() => Ok(End::Drained),
+            distance = self.goal.as_mut().map(|goal| goal.wait(&self.generation)).unwrap_or_wait() => match distance {
+                Distance::OnlyStopped(which) => Ok(End::OnlyStoppedLeft(which)),
+                Distance::Far | Distance::Reached => Ok(End::CaughtUp),
+            },
+            failure = self.actors.ended() => Err(failure),
+        };
+        let outcome = match outcome {
+            Ok(end @ (End::Drained | End::CaughtUp | End::OnlyStoppedLeft(_))) => {
+                self.drain(end).await
+            }
+            other => other,
+        };
+        self.leave().await;
+        outcome.map_err(|failure| self.verdict.take().unwrap_or(failure))
+    }
+
+    /// Takes nothing more, and waits until what was read has landed.
+    async fn drain(&mut self, end: End) -> Result<End, Failure> {
+        info!(self.log, "landing drains");
+        let _ = self.commands.send(Command::Drain);
+        tokio::select! {
+            drained = &mut self.drained => match drained {
+                Ok(()) => Ok(end),
+                Err(_) => Err(Failure::Group("the subscriber ended during the drain".to_owned())),
+            },
+            () = self.generation.stop.cancelled() => {
+                warn!(self.log, "the drain was cut off, the rest is read again at the next start");
+                Ok(End::Stopped)
+            }
+            failure = self.actors.ended() => Err(failure),
+        }
+    }
+
+    /// The consumer is destroyed before the generation has ended: no new one may begin before.
+    async fn leave(&mut self) {
+        let _ = self.commands.send(Command::Leave);
+        while !self.thread.is_finished() {
+            tokio::time::sleep(LEAVE_LOOK).await;
+        }
+        self.actors.shut_down().await;
+    }
+}
+
+/// A future that never comes where there is nothing to wait for.
+trait OrWait {
+    async fn unwrap_or_wait(self) -> Distance;
+}
+
+impl<F: Future<Output = Distance>> OrWait for Option<F> {
+    async fn unwrap_or_wait(self) -> Distance {
+        match self {
+            Some(future) => future.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Shows the budget in the status.
+fn watch_budget(actors: &mut ActorSet, generation: &Generation, budget: &Budget) {
+    let (status, budget) = (generation.status.clone(), budget.clone());
+    actors.watch("budget", async move {
+        loop {
+            status
+                .budget_held_bytes
+                .store(budget.held_bytes(), Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+impl Goal {
+    async fn set(generation: &Generation, store: &SharedStore, broker: &Arc<dyn Broker>) -> Self {
+        let config = &generation.config;
+        let log = generation.log_of("checkpoint");
+        let patience = Patience::new(
+            "kafka",
+            generation.status.clone(),
+            generation.pulse("goal"),
+            log.clone(),
+        );
+        let names = Names::of(config);
+        let ends = ends(broker, &patience).await;
+        generation.pulse("goal").waits("the end");
+        info!(log, "landing up to the end of the topic"; "ends" => format!("{ends:?}"));
+        let session = config
+            .kafka
+            .options
+            .get("session.timeout.ms")
+            .and_then(|text| text.parse().ok());
+        let session = session.map_or(
+            crate::config::SESSION_TIMEOUT_DEFAULT,
+            Duration::from_millis,
+        );
+        Self {
+            ends,
+            ledger: Ledger::new(store.clone(), names, patience, log),
+            looked_at: None,
+            others: BTreeMap::new(),
+            patience: (3 * config.files.max_age).max(2 * session),
+        }
+    }
+
+    async fn wait(&mut self, generation: &Generation) -> Distance {
+        loop {
+            match self.distance(generation).await {
+                Distance::Far => tokio::time::sleep(CAUGHT_UP_LOOK).await,
+                reached => return reached,
+            }
+        }
+    }
+
+    async fn distance(&mut self, generation: &Generation) -> Distance {
+        let looks_at_others = self.looked_at.is_none_or(|at| at.elapsed() >= OTHERS_LOOK);
+        let mut stopped = Vec::new();
+        let mut far = false;
+        for (partition, end) in self.ends.clone() {
+            let status = generation
+                .status
+                .partition(&generation.config.kafka.topic, partition);
+            let reached = status
+                .position
+                .load(Ordering::Relaxed)
+                .max(status.next_offset.load(Ordering::Relaxed));
+            match status.state() {
+                PartitionState::Landing if reached >= end => {}
+                PartitionState::Stopped(_) => stopped.push(partition),
+                PartitionState::NotOurs if looks_at_others => {
+                    match self.other(partition, end).await {
+                        Distance::Far => far = true,
+                        Distance::Reached => {}
+                        Distance::OnlyStopped(_) => stopped.push(partition),
+                    }
+                }
+                _ => far = true,
+            }
+        }
+        if looks_at_others {
+            self.looked_at = Some(Instant::now());
+        }
+        match (far, stopped.is_empty()) {
+            (true, _) => Distance::Far,
+            (false, true) => Distance::Reached,
+            (false, false) => Distance::OnlyStopped(format!("partitions {stopped:?}")),
+        }
+    }
+
+    /// A partition of another member counts by its checkpoint.
+    async fn other(&mut self, partition: i32, end: i64) -> Distance {
+        let (reached, is_stopped) = match self.ledger.read(partition).await.found {
+            Found::Checkpoint(checkpoint, _) => (
+                checkpoint.next_offset.max(checkpoint.holes_to),
+                checkpoint.stopped.is_some(),
+            ),
+            Found::Absent | Found::Unreadable(_) => (-1, false),
+        };
+        if reached >= end {
+            return Distance::Reached;
+        }
+        let now = Instant::now();
+        let known = self.others.entry(partition).or_insert((reached, now));
+        if known.0 != reached {
+            *known = (reached, now);
+        }
+        match is_stopped || known.1.elapsed() >= self.patience {
+            true => Distance::OnlyStopped(String::new()),
+            false => Distance::Far,
+        }
+    }
+}
+
+/// The end of every partition, once the topic exists and a broker answers.
+async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i64> {
+    let mut asking = patience.ask();
+    loop {
+        match ask_ends(broker).await {
+            Ok(Some(ends)) => {
+                asking.answered();
+                return ends;
+            }
+            Ok(None) => {
+                asking
+                    .failed("asking for the topic", &"it does not exist; create it")
+                    .await
+            }
+            Err(error) => asking.failed("asking for the topic's end", &error).await,
+        }
+    }
+}
+
+async fn ask_ends(
+    broker: &Arc<dyn Broker>,
+) -> Result<Option<BTreeMap<i32, i64>>, crate::landing::broker::BrokerError> {
+    let Some(topic) = broker.topic().await? else {
+        return Ok(None);
+    };
+    let mut ends = BTreeMap::new();
+    for partition in 0..topic.partitions {
+        ends.insert(partition, broker.watermarks(partition).await?.1);
+    }
+    Ok(Some(ends))
+}

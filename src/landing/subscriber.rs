@@ -1,0 +1,204 @@
+//! Subscriber: records come in, a block of one partition at a time.
+//!
+//! Receives blocks and events from the consumer's thread, which it owns. Sends [`RecordBlock`] to
+//! the flattener, whose reply it awaits before it sends the next; [`Claim`], [`Release`] and
+//! [`Unreadable`] to the checkpoint actor, whose answer to a claim goes back to the thread. Behind
+//! the last block of a drain it passes [`Drain`] on, and says when all has landed. When it fails,
+//! or the consumer cannot go on, the generation ends; what it held is read again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use actix::fut::wrap_future;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, MailboxError, Recipient,
+    StreamHandler,
+};
+use slog::{Logger, error};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::generation::Failure;
+use crate::landing::checkpoint::CheckpointActor;
+use crate::landing::consumer::{self, Event, ThreadParts};
+use crate::messages::{Claim, Command, Commands, Drain, RecordBlock, Release};
+use crate::status::Pulse;
+
+/// Blocks between the thread and the actor: one is decoded while the next waits. More would only
+/// be memory.
+pub(crate) const BLOCKS_MAX: usize = 2;
+
+/// What the subscriber is made with.
+#[derive(Debug)]
+pub struct SubscriberParts {
+    pub(crate) blocks: mpsc::Receiver<RecordBlock>,
+    pub(crate) events: mpsc::UnboundedReceiver<Event>,
+    /// The way back to the thread.
+    pub commands: Commands,
+    /// Takes blocks.
+    pub records: Recipient<RecordBlock>,
+    /// Is drained behind the last block.
+    pub drain: Recipient<Drain>,
+    /// Answers claims.
+    pub checkpoint: Addr<CheckpointActor>,
+    /// Told when all that was read has landed.
+    pub drained: oneshot::Sender<()>,
+    /// Why no restart can help, if so.
+    pub verdict: Verdict,
+    /// Life sign.
+    pub pulse: Arc<Pulse>,
+    /// Log.
+    pub log: Logger,
+}
+
+/// Where the subscriber leaves the reason for its end, for who sees that it ended.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict(Arc<Mutex<Option<Failure>>>);
+
+impl Verdict {
+    /// The reason, if it left one.
+    pub fn take(&self) -> Option<Failure> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, failure: Failure) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// Taken when the actor starts.
+    flow: Option<Flow>,
+    events: Option<mpsc::UnboundedReceiver<Event>>,
+    commands: Commands,
+    checkpoint: Addr<CheckpointActor>,
+    verdict: Verdict,
+    log: Logger,
+}
+
+/// What carries the blocks.
+#[derive(Debug)]
+struct Flow {
+    blocks: mpsc::Receiver<RecordBlock>,
+    records: Recipient<RecordBlock>,
+    drain: Recipient<Drain>,
+    drained: oneshot::Sender<()>,
+    pulse: Arc<Pulse>,
+}
+
+impl Subscriber {
+    /// A subscriber that listens to a thread.
+    pub fn new(parts: SubscriberParts) -> Self {
+        let SubscriberParts {
+            blocks,
+            records,
+            drain,
+            drained,
+            pulse,
+            ..
+        } = parts;
+        Self {
+            flow: Some(Flow {
+                blocks,
+                records,
+                drain,
+                drained,
+                pulse,
+            }),
+            events: Some(parts.events),
+            commands: parts.commands,
+            checkpoint: parts.checkpoint,
+            verdict: parts.verdict,
+            log: parts.log,
+        }
+    }
+
+    fn end(&self, reason: &str, context: &mut Context<Self>) {
+        error!(self.log, "subscriber ends"; "error" => reason);
+        context.stop();
+    }
+
+    /// Asks for a partition; the answer goes to the thread whenever it comes.
+    fn claim(&self, partition: i32, context: &mut Context<Self>) {
+        let asked = self.checkpoint.send(Claim { partition });
+        let commands = self.commands.clone();
+        context.spawn(wrap_future(async move {
+            // A checkpoint actor that is gone ends the generation by itself, and so does a thread.
+            if let Ok(answer) = asked.await {
+                let _ = commands.send(Command::Start(answer));
+            }
+        }));
+    }
+}
+
+/// Starts the consumer's thread.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn start_thread(parts: ThreadParts) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("consumer".to_owned())
+        .spawn(move || consumer::run(parts))
+}
+
+impl Actor for Subscriber {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if let Some(flow) = self.flow.take() {
+            context.spawn(
+                wrap_future::<_, Self>(flow.run()).map(|passed, actor, context| {
+                    if let Err(error) = passed {
+                        actor.end(&error.to_string(), context);
+                    }
+                }),
+            );
+        }
+        if let Some(events) = self.events.take() {
+            context.add_stream(futures_util::stream::unfold(events, async |mut events| {
+                events.recv().await.map(|event| (event, events))
+            }));
+        }
+    }
+}
+
+impl Flow {
+    /// Passes blocks on until the stream ends, then drains the stages behind.
+    async fn run(mut self) -> Result<(), MailboxError> {
+        self.pulse.waits("records");
+        while let Some(block) = self.blocks.recv().await {
+            self.pulse.works();
+            crate::fault::point("subscriber").await;
+            self.pulse.waits("the flattener");
+            self.records.send(block).await?;
+            self.pulse.waits("records");
+        }
+        self.pulse.waits("the stages behind to drain");
+        self.drain.send(Drain).await?;
+        // Who asked for the drain may be gone.
+        let _ = self.drained.send(());
+        Ok(())
+    }
+}
+
+impl StreamHandler<Event> for Subscriber {
+    fn handle(&mut self, event: Event, context: &mut Self::Context) {
+        match event {
+            Event::Claim(partition) => self.claim(partition, context),
+            // These do not wait for an answer, and keep their order with the claims.
+            Event::Release(partitions) => self.checkpoint.do_send(Release { partitions }),
+            Event::Unreadable(unreadable) => self.checkpoint.do_send(unreadable),
+            Event::Fenced(text) => {
+                self.verdict.set(Failure::Fenced(text.clone()));
+                self.end(&text, context);
+            }
+            Event::Failed(text) => self.end(&text, context),
+        }
+    }
+
+    /// The thread has ended.
+    fn finished(&mut self, context: &mut Self::Context) {
+        context.stop();
+    }
+}

@@ -1,0 +1,144 @@
+//! A topic's id, by DescribeTopics: rdkafka has no call for it.
+
+use std::ffi::{CStr, CString};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka_sys as sys;
+use sys::rd_kafka_resp_err_t as Code;
+
+/// What a broker says of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Described {
+    /// It exists.
+    Topic {
+        /// Base64 of its UUID, as Kafka's tools print it; all "A" where there is none.
+        id: String,
+        /// How many partitions it has.
+        partitions: i32,
+    },
+    /// It does not exist.
+    Absent,
+    /// The broker cannot tell; ask it for the topic's metadata instead.
+    Unsupported,
+}
+
+/// Frees a thing of librdkafka's when it goes out of scope.
+struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+
+#[allow(unsafe_code)]
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from the function that pairs with this destructor, is not null,
+        // and is destroyed once.
+        unsafe { (self.1)(self.0.as_ptr()) }
+    }
+}
+
+fn owned<T>(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, String> {
+    NonNull::new(pointer)
+        .map(|pointer| Owned(pointer, destroy))
+        .ok_or_else(|| "librdkafka gave nothing".to_owned())
+}
+
+/// Asks a broker for a topic.
+///
+/// # Errors
+/// When none answers within the time-out.
+#[allow(unsafe_code)]
+pub(crate) fn describe<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Described, String> {
+    let name = CString::new(topic).map_err(|error| error.to_string())?;
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let handle = client.native_ptr();
+    // SAFETY: `handle` is valid while `client` is borrowed. Every pointer below is checked for
+    // null and owned by a guard that outlives its use: the event is declared after the queue it
+    // came from and is destroyed before it; the description and its strings belong to the event
+    // and are copied before it is destroyed. The name array lives through the call that copies it.
+    unsafe {
+        let queue = owned(sys::rd_kafka_queue_new(handle), sys::rd_kafka_queue_destroy)?;
+        let options = owned(
+            sys::rd_kafka_AdminOptions_new(
+                handle,
+                sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+            ),
+            sys::rd_kafka_AdminOptions_destroy,
+        )?;
+        let mut text = [0; 256];
+        sys::rd_kafka_AdminOptions_set_request_timeout(
+            options.0.as_ptr(),
+            timeout_ms,
+            text.as_mut_ptr(),
+            text.len(),
+        );
+        let mut names = [name.as_ptr()];
+        let topics = owned(
+            sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
+            sys::rd_kafka_TopicCollection_destroy,
+        )?;
+        sys::rd_kafka_DescribeTopics(
+            handle,
+            topics.0.as_ptr(),
+            options.0.as_ptr(),
+            queue.0.as_ptr(),
+        );
+        let event = owned(
+            sys::rd_kafka_queue_poll(queue.0.as_ptr(), timeout_ms),
+            sys::rd_kafka_event_destroy,
+        )
+        .map_err(|_| "no answer in time".to_owned())?;
+        match sys::rd_kafka_event_error(event.0.as_ptr()) {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            code => return judge(code),
+        }
+        let result = sys::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        if result.is_null() {
+            return Ok(Described::Unsupported);
+        }
+        let mut count = 0;
+        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if described.is_null() || count == 0 {
+            return Ok(Described::Unsupported);
+        }
+        let description = *described;
+        let error = sys::rd_kafka_TopicDescription_error(description);
+        match if error.is_null() {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            sys::rd_kafka_error_code(error)
+        } {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            code => return judge(code),
+        }
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(description, &mut partitions);
+        let uuid = sys::rd_kafka_TopicDescription_topic_id(description);
+        let base64 = if uuid.is_null() {
+            std::ptr::null()
+        } else {
+            sys::rd_kafka_Uuid_base64str(uuid)
+        };
+        let id = if base64.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(base64).to_string_lossy().into_owned()
+        };
+        let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+        Ok(Described::Topic { id, partitions })
+    }
+}
+
+fn judge(code: Code) -> Result<Described, String> {
+    match code {
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
+            Ok(Described::Absent)
+        }
+        Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
+        | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION => Ok(Described::Unsupported),
+        code => Err(rdkafka::types::RDKafkaErrorCode::from(code).to_string()),
+    }
+}
