@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
-use crate::generation::{End, Failure, Generation};
+
 use crate::logging::{self, LogSetup};
 use crate::status::Status;
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
-use crate::{infer, ingest, signals, web};
+use crate::{demo, infer, ingest, landing, signals, web};
 
 /// How a command ended that could begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +59,7 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
             let load = load_from(&arguments.settings);
             run(load, groups(), arguments.until_caught_up).map(Outcome::Served)
         }
-        Command::Demo(_) => Err(Error::Start {
-            what: "the demo",
-            error: io::ErrorKind::Unsupported.into(),
-        }),
+        Command::Demo(options) => demo::run(options, groups()).map(Outcome::Served),
         Command::Check(_) => Err(Error::Start {
             what: "the check",
             error: io::ErrorKind::Unsupported.into(),
@@ -75,13 +72,9 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
 fn groups() -> Vec<Group> {
     vec![
         Group::new(GroupName::Ingest, ingest::run),
-        Group::new(GroupName::Landing, landing_run),
+        Group::new(GroupName::Landing, landing::run),
         Group::new(GroupName::Web, web::run),
     ]
-}
-
-async fn landing_run(_: Generation) -> Result<End, Failure> {
-    Err(Failure::Group("landing is not built in".to_owned()))
 }
 
 /// Reads the file again each time it is called; the environment and `--set` stay as they were.

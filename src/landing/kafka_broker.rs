@@ -14,7 +14,7 @@ use crate::kafka::{LogContext, client_config};
 use crate::landing::accumulator::on_cpu;
 use crate::landing::broker::{Broker, BrokerError, RecordAt, TopicView};
 use crate::landing::protocol::checkpoint::record_hash;
-use crate::landing::topic_id::{Described, describe};
+use crate::landing::topic_id::{Described, controller, describe};
 
 /// Of each question: a broker that is there answers within milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,15 +83,32 @@ impl KafkaBroker {
     fn view(&self) -> Result<Option<TopicView>, BrokerError> {
         // Events of the client are heard only while it is polled; records it has none.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        let (topic_id, partitions) =
-            match describe(self.consumer.client(), &self.topic, TIMEOUT).map_err(BrokerError)? {
-                Described::Absent => return Ok(None),
-                Described::Topic { id, partitions } => (id, partitions),
-                Described::Unsupported => match self.partitions_by_metadata()? {
-                    Some(partitions) => (String::new(), partitions),
-                    None => return Ok(None),
-                },
-            };
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let topic = metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == &*self.topic);
+        let Some(partitions) = topic
+            .map(|topic| topic.partitions().len())
+            .filter(|count| *count > 0)
+        else {
+            return Ok(None);
+        };
+        let controller = controller(self.consumer.client(), TIMEOUT)
+            .ok_or_else(|| BrokerError("the cluster has no controller".to_owned()))?;
+        // DescribeTopics asks the controller, and waits in vain for one that is no broker: the
+        // mock cluster names such a one, and knows no ids.
+        let topic_id = match metadata
+            .brokers()
+            .iter()
+            .any(|broker| broker.id() == controller)
+        {
+            true => self.topic_id()?,
+            false => Some(String::new()),
+        };
+        let Some(topic_id) = topic_id else {
+            return Ok(None);
+        };
         let cluster_id = self
             .consumer
             .client()
@@ -100,18 +117,17 @@ impl KafkaBroker {
         Ok(Some(TopicView {
             cluster_id,
             topic_id,
-            partitions,
+            partitions: partitions as i32,
         }))
     }
 
-    fn partitions_by_metadata(&self) -> Result<Option<i32>, BrokerError> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
-        let topic = metadata
-            .topics()
-            .iter()
-            .find(|topic| topic.name() == &*self.topic);
-        let partitions = topic.map_or(0, |topic| topic.partitions().len());
-        Ok((partitions > 0).then_some(partitions as i32))
+    /// `None`: the topic does not exist; empty: the broker knows no ids.
+    fn topic_id(&self) -> Result<Option<String>, BrokerError> {
+        match describe(self.consumer.client(), &self.topic, TIMEOUT).map_err(BrokerError)? {
+            Described::Absent => Ok(None),
+            Described::Topic { id } => Ok(Some(id)),
+            Described::Unsupported => Ok(Some(String::new())),
+        }
     }
 
     fn list(&self, partition: i32, offset: Offset) -> Result<TopicPartitionList, BrokerError> {

@@ -58,6 +58,8 @@ pub async fn run(generation: Generation) -> Result<End, Failure> {
 struct Landing {
     generation: Generation,
     actors: ActorSet,
+    /// An actor that nobody can reach any more ends.
+    _stages: Stages,
     commands: Commands,
     drained: oneshot::Receiver<()>,
     verdict: Verdict,
@@ -124,8 +126,8 @@ impl Landing {
             events: events_out,
             commands: commands.clone(),
             records: stages.flattener.clone().recipient(),
-            drain: stages.flattener.recipient(),
-            checkpoint: stages.checkpoint,
+            drain: stages.flattener.clone().recipient(),
+            checkpoint: stages.checkpoint.clone(),
             drained: drained_in,
             verdict: verdict.clone(),
             pulse: generation.pulse("subscriber"),
@@ -158,6 +160,7 @@ impl Landing {
         Ok(Self {
             generation,
             actors,
+            _stages: stages,
             commands,
             drained,
             verdict,
@@ -193,6 +196,7 @@ impl Landing {
         info!(self.log, "landing drains");
         let _ = self.commands.send(Command::Drain);
         tokio::select! {
+            biased;
             drained = &mut self.drained => match drained {
                 Ok(()) => Ok(end),
                 Err(_) => Err(Failure::Group("the subscriber ended during the drain".to_owned())),

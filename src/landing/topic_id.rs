@@ -15,13 +15,20 @@ pub(crate) enum Described {
     Topic {
         /// Base64 of its UUID, as Kafka's tools print it; all "A" where there is none.
         id: String,
-        /// How many partitions it has.
-        partitions: i32,
     },
     /// It does not exist.
     Absent,
     /// The broker cannot tell; ask it for the topic's metadata instead.
     Unsupported,
+}
+
+/// The controller that the brokers last named; `None`: none was named within the time-out.
+#[allow(unsafe_code)]
+pub(crate) fn controller<C: ClientContext>(client: &Client<C>, timeout: Duration) -> Option<i32> {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the handle is valid while `client` is borrowed.
+    let id = unsafe { sys::rd_kafka_controllerid(client.native_ptr(), timeout_ms) };
+    (id >= 0).then_some(id)
 }
 
 /// Frees a thing of librdkafka's when it goes out of scope.
@@ -54,6 +61,8 @@ pub(crate) fn describe<C: ClientContext>(
 ) -> Result<Described, String> {
     let name = CString::new(topic).map_err(|error| error.to_string())?;
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // The request gives up first, so that its own words say why.
+    let request_timeout_ms = timeout_ms / 4 * 3;
     let handle = client.native_ptr();
     // SAFETY: `handle` is valid while `client` is borrowed. Every pointer below is checked for
     // null and owned by a guard that outlives its use: the event is declared after the queue it
@@ -71,7 +80,7 @@ pub(crate) fn describe<C: ClientContext>(
         let mut text = [0; 256];
         sys::rd_kafka_AdminOptions_set_request_timeout(
             options.0.as_ptr(),
-            timeout_ms,
+            request_timeout_ms,
             text.as_mut_ptr(),
             text.len(),
         );
@@ -93,7 +102,10 @@ pub(crate) fn describe<C: ClientContext>(
         .map_err(|_| "no answer in time".to_owned())?;
         match sys::rd_kafka_event_error(event.0.as_ptr()) {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            code => return judge(code),
+            code => {
+                let words = CStr::from_ptr(sys::rd_kafka_event_error_string(event.0.as_ptr()));
+                return judge(code).map_err(|_| words.to_string_lossy().into_owned());
+            }
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
         if result.is_null() {
@@ -114,8 +126,6 @@ pub(crate) fn describe<C: ClientContext>(
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
             code => return judge(code),
         }
-        let mut partitions = 0;
-        sys::rd_kafka_TopicDescription_partitions(description, &mut partitions);
         let uuid = sys::rd_kafka_TopicDescription_topic_id(description);
         let base64 = if uuid.is_null() {
             std::ptr::null()
@@ -127,8 +137,7 @@ pub(crate) fn describe<C: ClientContext>(
         } else {
             CStr::from_ptr(base64).to_string_lossy().into_owned()
         };
-        let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-        Ok(Described::Topic { id, partitions })
+        Ok(Described::Topic { id })
     }
 }
 
