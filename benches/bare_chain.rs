@@ -8,6 +8,7 @@
 //! With `--produce N` it fills the topic instead.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -255,16 +256,12 @@ fn land(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let Some(&end) = ends.get(&partition) else {
             continue;
         };
-        if !files.contains_key(&partition) {
-            files.insert(partition, File::new(schema.clone(), offset)?);
-        }
-        let full = match files.get_mut(&partition) {
-            Some(file) => {
-                file.add(&record)?;
-                file.rows >= FILE_ROWS
-            }
-            None => false,
+        let file = match files.entry(partition) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(File::new(schema.clone(), offset)?),
         };
+        file.add(&record)?;
+        let full = file.rows >= FILE_ROWS;
         rows += 1;
         let last = offset + 1 >= end;
         if last {
@@ -378,9 +375,8 @@ fn iss_now(number: u64, body: &mut String) -> std::fmt::Result {
     let (sin_i, cos_i) = INCLINATION.to_radians().sin_cos();
     let latitude = (sin_i * sin).asin().to_degrees();
     let inertial = (cos_i * sin).atan2(cos).to_degrees();
-    let longitude = (inertial - 360.0 * (seconds as f64 / SIDEREAL_DAY_S) + 180.0)
-        .rem_euclid(360.0)
-        - 180.0;
+    let longitude =
+        (inertial - 360.0 * (seconds as f64 / SIDEREAL_DAY_S) + 180.0).rem_euclid(360.0) - 180.0;
 
     // 113 bytes with the signs and digits of most positions.
     let position = if number.is_multiple_of(2) {

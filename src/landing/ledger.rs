@@ -26,10 +26,13 @@ pub struct Ledger {
     log: Logger,
     /// Listings, by prefix, with the time at which each began: partitions claimed together share
     /// one.
-    listings: Mutex<HashMap<String, (Instant, Arc<Vec<String>>)>>,
+    listings: Mutex<HashMap<String, Listing>>,
     /// Whether the server honours conditions, once that was found out.
     fitness: Mutex<Option<Result<(), String>>>,
 }
+
+/// When a listing began, and the keys.
+type Listing = (Instant, Arc<Vec<String>>);
 
 /// What was found under a checkpoint's key.
 #[derive(Debug)]

@@ -446,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_same_records_make_the_same_bytes_whatever_the_blocks() {
-        let whole = file(&[0..50_000]);
+        let whole = file(std::slice::from_ref(&(0..50_000)));
         assert_eq!(
             whole,
             file(&[0..1, 1..777, 777..30_000, 30_000..30_001, 30_001..50_000])

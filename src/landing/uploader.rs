@@ -507,7 +507,7 @@ async fn judge(found: Option<Bytes>) -> UploadEvent {
         return UploadEvent::Absent;
     };
     match on_cpu(move || read_back(body)).await {
-        Ok((Some(footer), offsets)) => UploadEvent::Exists(Ok(footer), offsets),
+        Ok((Some(footer), offsets)) => UploadEvent::Exists(Ok(Box::new(footer)), offsets),
         Ok((None, offsets)) => {
             UploadEvent::Exists(Err("it has no footer of groundtrack's".to_owned()), offsets)
         }

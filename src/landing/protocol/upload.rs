@@ -39,7 +39,7 @@ pub enum UploadEvent {
     Created,
     /// An object of this key exists: its footer (or why it has none of ours) and the offsets read
     /// from its rows.
-    Exists(Result<Footer, String>, OffsetSet),
+    Exists(Result<Box<Footer>, String>, OffsetSet),
     /// To [`UploadAction::Look`]: there is no object of this key.
     Absent,
 }
@@ -292,7 +292,7 @@ mod tests {
                 offsets: set(batch).digest(),
             },
         };
-        UploadEvent::Exists(Ok(footer), set(holds))
+        UploadEvent::Exists(Ok(Box::new(footer)), set(holds))
     }
 
     fn create(index: usize, offsets: &[i64]) -> UploadAction {
