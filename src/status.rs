@@ -5,7 +5,7 @@ pub mod snapshot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -89,6 +89,19 @@ pub struct Pulse {
     waits_for: Mutex<&'static str>,
     /// Progress made so far; rises with each.
     pub beats: AtomicU64,
+    /// How many of the works that interleave in it wait for something.
+    open_waits: AtomicUsize,
+}
+
+/// A work that waits, as part of its actor's life sign.
+#[derive(Debug)]
+pub struct Waiting(Arc<Pulse>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.open_waits.fetch_sub(1, Ordering::Relaxed);
+        self.0.works();
+    }
 }
 
 /// One partition, as seen by this process.
@@ -345,6 +358,7 @@ impl GroupStatus {
             last_progress_ms: AtomicU64::new(0),
             waits_for: Mutex::new("its start"),
             beats: AtomicU64::new(0),
+            open_waits: AtomicUsize::new(0),
         });
         self.actors
             .write()
@@ -363,9 +377,19 @@ impl GroupStatus {
 }
 
 impl Pulse {
-    /// It works from now on: it must make progress.
+    /// It works from now on: it must make progress. While some of its work still waits (see
+    /// [`Pulse::waiting`]) it goes on waiting for that.
     pub fn works(&self) {
-        self.waits("");
+        if self.open_waits.load(Ordering::Relaxed) == 0 {
+            self.waits("");
+        }
+    }
+
+    /// One of several works that interleave waits for this, until the guard is dropped.
+    pub fn waiting(self: &Arc<Self>, reason: &'static str) -> Waiting {
+        self.open_waits.fetch_add(1, Ordering::Relaxed);
+        self.waits(reason);
+        Waiting(self.clone())
     }
 
     /// It waits for this, which may take any time: "records", "the store", "Kafka".

@@ -262,7 +262,7 @@ impl Desk {
                 return answer;
             }
             self.say_fenced(partition);
-            self.parts.pulse.waits("the turn of another writer");
+            let _waiting = self.parts.pulse.waiting("the turn of another writer");
             tokio::time::sleep(jittered(FENCED_RETRY)).await;
         }
     }
@@ -324,7 +324,7 @@ impl Desk {
             if !self.parts.claims.is_current(claim) {
                 return;
             }
-            self.parts.pulse.waits("the batches of the claim before");
+            let _waiting = self.parts.pulse.waiting("the batches of the claim before");
             // A time-out only looks again.
             let _ = tokio::time::timeout(CLOSED_RECHECK, closed).await;
         }

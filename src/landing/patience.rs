@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use slog::{Logger, info, warn};
 
 use crate::logging::{Repeated, Say};
-use crate::status::{Pulse, Status};
+use crate::status::{Pulse, Status, Waiting};
 use crate::store::retry::Backoff;
 
 /// The first wait: most failures of a store are over within a request's time.
@@ -36,6 +36,7 @@ pub struct Asking {
     patience: Patience,
     backoff: Backoff,
     failed: bool,
+    _waiting: Waiting,
 }
 
 impl Patience {
@@ -53,11 +54,12 @@ impl Patience {
 
     /// A question about to be asked: from now on the actor waits for this place.
     pub fn ask(&self) -> Asking {
-        self.0.pulse.waits(self.0.place);
+        let waiting = self.0.pulse.waiting(self.0.place);
         Asking {
             patience: self.clone(),
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             failed: false,
+            _waiting: waiting,
         }
     }
 }

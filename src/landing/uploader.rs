@@ -200,6 +200,7 @@ impl UploaderParts {
             Purpose::Land { .. } => None,
         };
         if replay.is_none() && !is_begun {
+            let _waiting = self.pulse.waiting("the checkpoint");
             let begin = Begin {
                 claim,
                 intent: self.intent(&batch),
@@ -216,6 +217,7 @@ impl UploaderParts {
         {
             Ok(created) => Ok(Some(Placed { batch, created })),
             Err(reason) => {
+                let _waiting = self.pulse.waiting("the checkpoint");
                 self.checkpoint.upset.send(Upset { claim, reason }).await?;
                 Ok(None)
             }
@@ -227,6 +229,7 @@ impl UploaderParts {
         let Placed { batch, created } = placed;
         let claim = batch.claim;
         let next_begun = next.is_some();
+        let _waiting = self.pulse.waiting("the checkpoint");
         if !batch.keys.is_empty() {
             let landed = Landed {
                 claim,
