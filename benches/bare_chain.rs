@@ -378,9 +378,8 @@ fn iss_now(number: u64, body: &mut String) -> std::fmt::Result {
     let (sin_i, cos_i) = INCLINATION.to_radians().sin_cos();
     let latitude = (sin_i * sin).asin().to_degrees();
     let inertial = (cos_i * sin).atan2(cos).to_degrees();
-    let longitude = (inertial - 360.0 * (seconds as f64 / SIDEREAL_DAY_S) + 180.0)
-        .rem_euclid(360.0)
-        - 180.0;
+    let longitude =
+        (inertial - 360.0 * (seconds as f64 / SIDEREAL_DAY_S) + 180.0).rem_euclid(360.0) - 180.0;
 
     // 113 bytes with the signs and digits of most positions.
     let position = if number.is_multiple_of(2) {
