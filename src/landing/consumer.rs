@@ -52,9 +52,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 const POSITION_AFTER: Duration = Duration::from_secs(1);
 /// A replay that waits for its end for so long waits for an open transaction.
 const OPEN_TRANSACTION_AFTER: Duration = Duration::from_secs(10);
-/// librdkafka's share of the budget: an eighth keeps the fetcher ahead of the pipeline at any
-/// sensible budget.
+/// librdkafka's share of the budget, with what each message takes in it beside its bytes: its
+/// limit counts the bytes alone.
 const QUEUE_SHARE: u64 = 8;
+/// Of that share, what the bytes may take: a small queue stays in the processor's cache, and with
+/// a short fetch back-off is never empty (measured: a third less CPU than with eight times as
+/// much).
+const QUEUE_BYTES_SHARE: u64 = 8;
+/// Messages that librdkafka keeps ahead: about half a KiB each beside their bytes.
+const QUEUE_MESSAGES: &str = "10000";
+/// Of one partition and fetch, unless a single batch is larger.
+const FETCH_BYTES_MAX: u64 = 256 << 10;
 /// How often librdkafka tells watermarks and connections.
 const STATISTICS_INTERVAL_MS: u32 = 5000;
 
@@ -175,24 +183,19 @@ impl<'a> Thread<'a> {
         let queue_kbytes = client
             .get("queued.max.messages.kbytes")
             .and_then(|text| text.parse::<u64>().ok());
-        let queue_bytes = queue_kbytes.map_or(share_bytes, |kbytes| kbytes * 1024);
+        let queue_bytes =
+            queue_kbytes.map_or(share_bytes / QUEUE_BYTES_SHARE, |kbytes| kbytes * 1024);
+        let fetch_bytes = FETCH_BYTES_MAX.min(queue_bytes / 2);
         let defaults = [
             (
                 "queued.max.messages.kbytes",
                 (queue_bytes / 1024).to_string(),
             ),
+            ("queued.min.messages", QUEUE_MESSAGES.to_owned()),
             // A second of waiting, the default, each time the queue is full makes a fast reader
             // ten times slower.
             ("fetch.queue.backoff.ms", "10".to_owned()),
-            ("fetch.max.bytes", (queue_bytes / 2).to_string()),
-            (
-                "max.partition.fetch.bytes",
-                (queue_bytes / 4).min(1 << 20).to_string(),
-            ),
-            (
-                "message.max.bytes",
-                (queue_bytes / 2).clamp(1000, 1_000_000).to_string(),
-            ),
+            ("max.partition.fetch.bytes", fetch_bytes.to_string()),
         ];
         for (name, value) in defaults {
             if client.get(name).is_none() {
@@ -214,7 +217,7 @@ impl<'a> Thread<'a> {
         let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
         let queue = BatchQueue::new(consumer.clone()).ok_or(KafkaError::Canceled)?;
         consumer.subscribe(&[&kafka.topic])?;
-        let purse = Purse::new(parts.budget.clone(), queue_bytes);
+        let purse = Purse::new(parts.budget.clone(), share_bytes.max(queue_bytes));
         Ok(Self {
             parts,
             queue,
