@@ -1,13 +1,18 @@
 //! What every Kafka client of this process shares: its properties, and librdkafka's own log in
 //! ours.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 use crate::config;
+use crate::logging::{Repeated, Say};
 
 /// The properties that every client starts from: the brokers, the options as the operator wrote
 /// them, and what holds for all. The caller adds what its own role needs, after these.
@@ -50,25 +55,23 @@ fn ca_path(client: &ClientConfig) -> Option<String> {
 
 /// Hands librdkafka's own log lines and errors to our logger. Enough for a producer too, whose
 /// delivery reports are of no interest.
-#[derive(Debug, Clone)]
-pub struct LogContext {
-    log: slog::Logger,
-}
+#[derive(Debug)]
+pub struct LogContext(KafkaLog);
 
 impl LogContext {
     /// Writes to this logger, with whatever fields it carries.
     pub fn new(log: slog::Logger) -> Self {
-        Self { log }
+        Self(KafkaLog::new(log))
     }
 }
 
 impl ClientContext for LogContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(&self.log, level, facility, line);
+        self.0.line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&self.log, &error, reason);
+        self.0.error(&error, reason);
     }
 }
 
@@ -80,30 +83,109 @@ impl ProducerContext for LogContext {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// One line of librdkafka's log, in ours. Its errors are warnings here: it retries by itself, and
-/// what is lost for good comes back to the caller as an error of the call.
-pub fn log_line(log: &slog::Logger, level: RDKafkaLogLevel, facility: &str, line: &str) {
-    use RDKafkaLogLevel::{Alert, Critical, Debug, Emerg, Error, Info, Notice, Warning};
-    match level {
-        Emerg | Alert | Critical => {
-            slog::error!(log, "librdkafka"; "facility" => facility, "text" => line);
-        }
-        Error | Warning => {
-            slog::warn!(log, "librdkafka"; "facility" => facility, "text" => line);
-        }
-        Notice => slog::info!(log, "librdkafka"; "facility" => facility, "text" => line),
-        // "info" of librdkafka tells of each connection that an idle broker closes.
-        Info | Debug => slog::debug!(log, "librdkafka"; "facility" => facility, "text" => line),
-    }
+/// A kind of warning that did not come for so long has ended, and starts anew when it comes again.
+/// librdkafka tells of no end (the actor that waited does), but while a broker is away it repeats
+/// itself at least every 30 s.
+const QUIET: Duration = Duration::from_secs(120);
+
+/// The words of one client of librdkafka's in our log. While no broker answers it says so several
+/// times a second: each kind of warning is said when it starts and then at growing intervals, and
+/// at debug level in between.
+#[derive(Debug)]
+pub struct KafkaLog {
+    log: slog::Logger,
+    /// By facility or error code, of which librdkafka has a few dozen.
+    kinds: Mutex<HashMap<String, Kind>>,
 }
 
-/// An error of a client as a whole, in our log.
-pub fn log_error(log: &slog::Logger, error: &KafkaError, reason: &str) {
-    slog::warn!(log, "kafka client error"; "error" => %error, "reason" => reason);
+#[derive(Debug)]
+struct Kind {
+    repeated: Repeated,
+    last: Instant,
+}
+
+impl KafkaLog {
+    /// Writes to this logger, with whatever fields it carries.
+    pub fn new(log: slog::Logger) -> Self {
+        Self {
+            log,
+            kinds: Mutex::default(),
+        }
+    }
+
+    /// One line of librdkafka's own log. Its errors are warnings here: it retries by itself, and
+    /// what is lost for good comes back to the caller as an error of the call.
+    pub fn line(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        use RDKafkaLogLevel::{Alert, Critical, Debug, Emerg, Error, Info, Notice, Warning};
+        match level {
+            Emerg | Alert | Critical => {
+                slog::error!(self.log, "librdkafka"; "facility" => facility, "text" => line);
+            }
+            Error | Warning => match self.say(facility, Instant::now()) {
+                Some(Say::Still { count, lasting }) => {
+                    slog::warn!(self.log, "librdkafka, again"; "facility" => facility,
+                        "text" => line, "times" => count, "since_s" => lasting.as_secs());
+                }
+                Some(_) => {
+                    slog::warn!(self.log, "librdkafka"; "facility" => facility, "text" => line);
+                }
+                None => {
+                    slog::debug!(self.log, "librdkafka"; "facility" => facility, "text" => line);
+                }
+            },
+            Notice => slog::info!(self.log, "librdkafka"; "facility" => facility, "text" => line),
+            // "info" of librdkafka tells of each connection that an idle broker closes.
+            Info | Debug => {
+                slog::debug!(self.log, "librdkafka"; "facility" => facility, "text" => line);
+            }
+        }
+    }
+
+    /// An error of the client as a whole.
+    pub fn error(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let say = match code {
+            // Its own log has the same as a line.
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => None,
+            _ => self.say(&format!("{code:?}"), Instant::now()),
+        };
+        match say {
+            Some(Say::Still { count, lasting }) => {
+                slog::warn!(self.log, "kafka client error, again"; "error" => %error,
+                    "reason" => reason, "times" => count, "since_s" => lasting.as_secs());
+            }
+            Some(_) => {
+                slog::warn!(self.log, "kafka client error"; "error" => %error, "reason" => reason);
+            }
+            None => {
+                slog::debug!(self.log, "kafka client error"; "error" => %error,
+                    "reason" => reason);
+            }
+        }
+    }
+
+    /// What is to be said of a warning of this kind that came now, if anything.
+    fn say(&self, kind: &str, now: Instant) -> Option<Say> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(kind.to_owned()).or_insert_with(|| Kind {
+            repeated: Repeated::default(),
+            last: now,
+        });
+        if now.saturating_duration_since(kind.last) >= QUIET {
+            kind.repeated = Repeated::default();
+        }
+        kind.last = now;
+        kind.repeated.failed(now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use slog::OwnedKVList;
+
     use super::*;
 
     fn with(options: &[(&str, &str)]) -> ClientConfig {
@@ -145,5 +227,46 @@ mod tests {
         let found = openssl_probe::probe();
         let any = found.cert_file.is_some() || !found.cert_dir.is_empty();
         assert_eq!(client.get("ssl.ca.location").is_some(), any);
+    }
+
+    /// Counts what is written at warning or above.
+    #[derive(Debug, Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl slog::Drain for Warnings {
+        type Ok = ();
+        type Err = slog::Never;
+
+        fn log(&self, record: &slog::Record<'_>, _: &OwnedKVList) -> Result<(), slog::Never> {
+            if record.level().is_at_least(slog::Level::Warning) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_outage_that_librdkafka_repeats_is_one_line_of_each_kind() {
+        let warnings = Warnings::default();
+        let log = KafkaLog::new(slog::Logger::root(warnings.clone(), slog::o!()));
+        for _ in 0..1_000 {
+            log.line(RDKafkaLogLevel::Error, "FAIL", "connection refused");
+            let refused = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+            log.error(&refused, "connection refused");
+            let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+            log.error(&down, "1/1 brokers are down");
+        }
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn an_outage_after_a_quiet_time_is_said_anew() {
+        let log = KafkaLog::new(slog::Logger::root(slog::Discard, slog::o!()));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(log.say("FAIL", start), Some(Say::Started));
+        assert_eq!(log.say("FAIL", start + 30 * second), None);
+        assert_eq!(log.say("AllBrokersDown", start), Some(Say::Started));
+        assert_eq!(log.say("FAIL", start + 150 * second), Some(Say::Started));
     }
 }

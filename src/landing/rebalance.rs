@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use serde::Deserialize;
 
-use crate::kafka::log_line;
+use crate::kafka::KafkaLog;
 
 /// What the thread has to do after a poll.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub(crate) struct Statistics {
 pub(crate) struct Context {
     topic: String,
     log: slog::Logger,
+    librdkafka: KafkaLog,
     notices: Mutex<VecDeque<Notice>>,
 }
 
@@ -51,6 +52,7 @@ impl Context {
     pub(crate) fn new(topic: &str, log: slog::Logger) -> Self {
         Self {
             topic: topic.to_owned(),
+            librdkafka: KafkaLog::new(log.clone()),
             log,
             notices: Mutex::default(),
         }
@@ -74,7 +76,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(&self.log, level, facility, line);
+        self.librdkafka.line(level, facility, line);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
