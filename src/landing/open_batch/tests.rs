@@ -549,6 +549,32 @@ fn a_replay_of_a_range_that_is_gone_still_makes_its_files() {
     assert_eq!(batch.read.digest(), OffsetDigest::default());
 }
 
+#[test]
+fn a_replay_fills_the_pinned_keys_though_the_folders_were_renamed() {
+    for (layout, day) in [(flat(), ""), (by_date(), "date=1970-01-02/")] {
+        let feed = Feed::new(layout);
+        let names = rotation(1).names;
+        let keys = [
+            names.data_file(day, 0, 0, 2),
+            names.dead_letters_file(0, 0, 2),
+        ];
+        let renamed = Rotation {
+            names: Names {
+                data: "data-2".into(),
+                dead_letters: "dead-2".into(),
+                ..names
+            },
+            ..rotation(100)
+        };
+        let records = [Rec::Row(0, 1), Rec::Row(1, 1)];
+        let blocks = vec![feed.block(&records, 2, BlockEnd::Close)];
+        let (closed, _) = absorb_all(feed.replay(0, 2, &keys), blocks, &renamed);
+        let batch = &closed[0].1;
+        assert_eq!(batch.keys, keys);
+        assert_eq!(held(batch), [set(&[0, 1])]);
+    }
+}
+
 // The budget.
 
 #[test]
