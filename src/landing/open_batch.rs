@@ -245,22 +245,21 @@ impl OpenBatch {
             gap: lost,
         };
         let partition_by = self.layout.partition_by.clone();
-        let mut by_key: BTreeMap<String, FileWriter> = std::mem::take(&mut self.files)
+        // A replay's keys may lie in a data folder that the configuration no longer names: only
+        // what lies below it is compared.
+        let mut by_name: Vec<(String, FileWriter)> = std::mem::take(&mut self.files)
             .into_iter()
             .map(|(key, file)| {
+                let names = &rotation.names;
                 let folder = folders::name(&partition_by, key);
-                (
-                    rotation
-                        .names
-                        .data_file(&folder, self.claim.partition, start, end),
-                    file,
-                )
+                let mut name = names.data_file(&folder, self.claim.partition, start, end);
+                (name.split_off(names.data.len()), file)
             })
             .collect();
         let mut data = Vec::new();
         for key in keys.iter().take(keys.len().saturating_sub(1)) {
-            let file = match by_key.remove(key) {
-                Some(file) => file,
+            let file = match by_name.iter().position(|(name, _)| key.ends_with(name)) {
+                Some(index) => by_name.swap_remove(index).1,
                 None => new_data_file(&self.layout, rotation.codec)?,
             };
             data.push(footers.finish(file, &self.layout.schema(), 0)?);

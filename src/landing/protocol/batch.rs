@@ -263,3 +263,6 @@ fn begin_into(
     });
     Ok(checkpoint)
 }
+
+#[cfg(test)]
+mod tests;

@@ -584,3 +584,6 @@ pub fn gap_message(terms: &Terms, next_offset: i64, position: i64, low: i64) -> 
 fn done(claimed: Claimed) -> ClaimAction {
     ClaimAction::Done(Box::new(claimed))
 }
+
+#[cfg(test)]
+mod tests;

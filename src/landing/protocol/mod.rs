@@ -11,6 +11,8 @@ pub mod checkpoint;
 pub mod claim;
 pub mod footer;
 pub mod keys;
+#[cfg(test)]
+mod samples;
 pub mod swap;
 pub mod upload;
 
