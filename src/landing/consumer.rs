@@ -45,6 +45,8 @@ const FULL_WAIT: Duration = Duration::from_millis(5);
 const OUTBOX_MAX: usize = 4;
 /// A seek that takes longer is tried again: events must be polled meanwhile.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A leader that does not answer within it is not there to be woken.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Before a failed seek, or an error of a partition, is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// A partition without a record for so long is asked for its position, which control records and
@@ -610,6 +612,23 @@ impl<'a> Thread<'a> {
         let list = self.list(&[partition], |_| Offset::Invalid);
         if let Err(error) = self.consumer.resume(&list) {
             warn!(self.parts.log, "partition not resumed"; "partition" => partition, "error" => %error);
+        }
+        self.wake_leader(partition);
+    }
+
+    /// The thread of the partition's leader in librdkafka notices a resumed partition only at its
+    /// next turn, up to a second later: a request to the leader wakes it. The answer is of use to
+    /// the status; without one nothing is lost but that second.
+    fn wake_leader(&self, partition: i32) {
+        let Some(known) = self.partitions.get(&partition) else {
+            return;
+        };
+        if let Ok((low, high)) =
+            self.consumer
+                .fetch_watermarks(self.topic(), partition, WAKE_TIMEOUT)
+        {
+            known.status.log_start.store(low, Ordering::Relaxed);
+            known.status.log_end.store(high, Ordering::Relaxed);
         }
     }
 
