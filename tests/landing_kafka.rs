@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -483,7 +483,9 @@ impl Member {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
                 // A panic of the process may say more than its log.
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                to.0.lock().unwrap().push(line);
+                to.0.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
                 to.1.notify_all();
             }
         });
@@ -493,20 +495,25 @@ impl Member {
     /// Waits for the n-th line with this message (from 1); returns it.
     fn wait_for(&self, message: &str, count: usize) -> Value {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.lines.0.lock().unwrap();
+        let mut lines = self.lines();
         loop {
             let mut found = lines.iter().filter(|line| line["msg"] == message);
             if let Some(line) = found.nth(count - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {message:?}\n{}", text(&lines));
+            assert!(!left.is_zero(), "{message:?} was not said");
             lines = self.lines.1.wait_timeout(lines, left).unwrap().0;
         }
     }
 
+    /// Also after a test has failed while it held them.
+    fn lines(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.lines.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn has_said(&self, message: &str) -> bool {
-        let lines = self.lines.0.lock().unwrap();
+        let lines = self.lines();
         lines.iter().any(|line| line["msg"] == message)
     }
 
@@ -527,11 +534,9 @@ impl Member {
                 }
             }
         };
-        let lines = self.lines.0.lock().unwrap();
-        let status = ended.unwrap_or_else(|| panic!("does not end\n{}", text(&lines)));
-        let code = status.code().unwrap_or(-1);
+        let code = ended.expect("does not end").code().unwrap_or(-1);
         if code != 0 {
-            eprintln!("exit code {code}\n{}", text(&lines));
+            eprintln!("exit code {code}\n{}", text(&self.lines()));
         }
         code
     }
@@ -553,7 +558,7 @@ impl Drop for Member {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("{}", text(&self.lines.0.lock().unwrap()));
+            eprintln!("{}", text(&self.lines()));
         }
     }
 }
