@@ -35,6 +35,9 @@ const OTHERS_LOOK: Duration = Duration::from_secs(5);
 /// so.
 const LEAVE_LOOK: Duration = Duration::from_millis(20);
 
+/// It is waited for, never created by us.
+const ABSENT_TOPIC: &str = "it does not exist; create it";
+
 /// Runs a generation of landing until it is told to end, has caught up, or fails.
 ///
 /// # Errors
@@ -96,7 +99,10 @@ impl Landing {
     ) -> Result<Self, Failure> {
         let goal = match generation.until_caught_up {
             true => Some(Goal::set(&generation, &store, &broker).await),
-            false => None,
+            false => {
+                wait_for_topic(&generation, &broker).await;
+                None
+            }
         };
         let config = generation.config.clone();
         let log = generation.log_of("subscriber");
@@ -346,6 +352,27 @@ impl Goal {
     }
 }
 
+/// Under KIP-848 a subscription to a topic that does not exist brings no error: it would be waited
+/// for in silence.
+async fn wait_for_topic(generation: &Generation, broker: &Arc<dyn Broker>) {
+    let pulse = generation.pulse("goal");
+    let patience = Patience::new(
+        "kafka",
+        generation.status.clone(),
+        pulse.clone(),
+        generation.log_of("subscriber"),
+    );
+    let mut asking = patience.ask();
+    loop {
+        match broker.topic().await {
+            Ok(Some(_)) => break asking.answered(),
+            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
+            Err(error) => asking.failed("asking for the topic", &error).await,
+        }
+    }
+    pulse.waits("the end");
+}
+
 /// The end of every partition, once the topic exists and a broker answers.
 async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i64> {
     let mut asking = patience.ask();
@@ -355,11 +382,7 @@ async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i6
                 asking.answered();
                 return ends;
             }
-            Ok(None) => {
-                asking
-                    .failed("asking for the topic", &"it does not exist; create it")
-                    .await
-            }
+            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
             Err(error) => asking.failed("asking for the topic's end", &error).await,
         }
     }
