@@ -81,6 +81,9 @@ struct Goal {
     others: BTreeMap<i32, (i64, Instant)>,
     /// A member that has not moved for so long is taken for stopped.
     patience: Duration,
+    /// A partition that is stopped in its checkpoint may yet become ours, which claims it anew:
+    /// it counts once a rebalance has had so long.
+    session: Duration,
 }
 
 /// How far it is to a goal.
@@ -281,6 +284,7 @@ impl Goal {
             looked_at: None,
             others: BTreeMap::new(),
             patience: (3 * config.files.max_age).max(2 * session),
+            session,
         }
     }
 
@@ -345,7 +349,12 @@ impl Goal {
         if known.0 != reached {
             *known = (reached, now);
         }
-        match is_stopped || known.1.elapsed() >= self.patience {
+        let patience = if is_stopped {
+            self.session
+        } else {
+            self.patience
+        };
+        match known.1.elapsed() >= patience {
             true => Distance::OnlyStopped(String::new()),
             false => Distance::Far,
         }
