@@ -3,10 +3,10 @@
 //! Receives [`Batch`] from the accumulator, and replies when it has it. Sends [`Begin`] to the
 //! checkpoint actor before anything is uploaded, [`Landed`] when all objects are there (with the
 //! next batch's intent, so that one swap does both), [`Upset`] when an upload cannot be finished,
-//! [`Holes`] where nothing but holes was read, and [`Closed`] behind the last batch of a claim. Owns the batches that wait: partitions upload
-//! concurrently, one batch of each at a time, one object of it after another. Requests are
-//! repeated until they are answered. When it fails, the whole generation is restarted; what was
-//! begun is pending in the checkpoint and is read again.
+//! [`Holes`] where nothing but holes was read, and [`Closed`] behind the last batch of a claim.
+//! Owns the batches that wait: partitions upload concurrently, one batch of each at a time, one
+//! object of it after another. Requests are repeated until they are answered. When it fails, the
+//! whole generation is restarted; what was begun is pending in the checkpoint and is read again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
