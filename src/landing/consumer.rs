@@ -68,6 +68,11 @@ const FETCH_BYTES_MAX: u64 = 256 << 10;
 /// How often librdkafka tells watermarks and connections.
 const STATISTICS_INTERVAL_MS: u32 = 5000;
 
+/// What is wrong with the client: mended when a broker is connected.
+const CONSUMER_PLACE: &str = "kafka's consumer";
+/// What is wrong with the topic: librdkafka says it once, so it lasts until a partition is ours.
+const TOPIC_PLACE: &str = "kafka's topic";
+
 /// What the thread is made with.
 #[derive(Debug)]
 pub(crate) struct ThreadParts {
@@ -281,17 +286,26 @@ impl<'a> Thread<'a> {
 
     fn client_error(&mut self, error: &KafkaError, reason: &str) -> Option<Ended> {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::Fatal) || code == Some(RDKafkaErrorCode::FencedInstanceId)
-        {
+        // A fatal error comes under its own code where it is an event of the consumer.
+        let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_))
+            || matches!(
+                code,
+                Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId)
+            );
+        if is_fatal {
             return Some(self.fatal());
         }
-        let text = match code {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                "the topic does not exist; it is waited for, create it".to_owned()
-            }
-            _ => format!("{error} {reason}").trim().to_owned(),
+        let (place, text) = match code {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => (
+                TOPIC_PLACE,
+                "the topic does not exist; it is waited for, create it".to_owned(),
+            ),
+            _ => (
+                CONSUMER_PLACE,
+                format!("{error} {reason}").trim().to_owned(),
+            ),
         };
-        if self.parts.status.trouble("kafka's consumer", &text, false) {
+        if self.parts.status.trouble(place, &text, false) {
             warn!(self.parts.log, "kafka consumer waits"; "error" => text);
         }
         None
@@ -336,7 +350,7 @@ impl<'a> Thread<'a> {
                 known.status.log_end.store(*stable, Ordering::Relaxed);
             }
         }
-        if statistics.is_connected && self.parts.status.mended("kafka's consumer").is_some() {
+        if statistics.is_connected && self.parts.status.mended(CONSUMER_PLACE).is_some() {
             info!(self.parts.log, "kafka consumer is connected again");
         }
     }
@@ -346,6 +360,9 @@ impl<'a> Thread<'a> {
     /// Forward, pause, and only then assign at an absolute offset; then ask for the claims.
     fn assigned(&mut self, partitions: &[i32]) {
         info!(self.parts.log, "partitions assigned"; "partitions" => format!("{partitions:?}"));
+        if !partitions.is_empty() {
+            self.parts.status.mended(TOPIC_PLACE);
+        }
         let now = Instant::now();
         for partition in partitions {
             let status = self.parts.status.partition(self.topic(), *partition);

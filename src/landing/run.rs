@@ -35,6 +35,9 @@ const OTHERS_LOOK: Duration = Duration::from_secs(5);
 /// so.
 const LEAVE_LOOK: Duration = Duration::from_millis(20);
 
+/// It is waited for, never created by us.
+const ABSENT_TOPIC: &str = "it does not exist; create it";
+
 /// Runs a generation of landing until it is told to end, has caught up, or fails.
 ///
 /// # Errors
@@ -78,6 +81,9 @@ struct Goal {
     others: BTreeMap<i32, (i64, Instant)>,
     /// A member that has not moved for so long is taken for stopped.
     patience: Duration,
+    /// A partition that is stopped in its checkpoint may yet become ours, which claims it anew:
+    /// it counts once a rebalance has had so long.
+    session: Duration,
 }
 
 /// How far it is to a goal.
@@ -96,7 +102,10 @@ impl Landing {
     ) -> Result<Self, Failure> {
         let goal = match generation.until_caught_up {
             true => Some(Goal::set(&generation, &store, &broker).await),
-            false => None,
+            false => {
+                wait_for_topic(&generation, &broker).await;
+                None
+            }
         };
         let config = generation.config.clone();
         let log = generation.log_of("subscriber");
@@ -275,6 +284,7 @@ impl Goal {
             looked_at: None,
             others: BTreeMap::new(),
             patience: (3 * config.files.max_age).max(2 * session),
+            session,
         }
     }
 
@@ -339,11 +349,37 @@ impl Goal {
         if known.0 != reached {
             *known = (reached, now);
         }
-        match is_stopped || known.1.elapsed() >= self.patience {
+        let patience = if is_stopped {
+            self.session
+        } else {
+            self.patience
+        };
+        match known.1.elapsed() >= patience {
             true => Distance::OnlyStopped(String::new()),
             false => Distance::Far,
         }
     }
+}
+
+/// Under KIP-848 a subscription to a topic that does not exist brings no error: it would be waited
+/// for in silence.
+async fn wait_for_topic(generation: &Generation, broker: &Arc<dyn Broker>) {
+    let pulse = generation.pulse("goal");
+    let patience = Patience::new(
+        "kafka",
+        generation.status.clone(),
+        pulse.clone(),
+        generation.log_of("subscriber"),
+    );
+    let mut asking = patience.ask();
+    loop {
+        match broker.topic().await {
+            Ok(Some(_)) => break asking.answered(),
+            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
+            Err(error) => asking.failed("asking for the topic", &error).await,
+        }
+    }
+    pulse.waits("the end");
 }
 
 /// The end of every partition, once the topic exists and a broker answers.
@@ -355,11 +391,7 @@ async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i6
                 asking.answered();
                 return ends;
             }
-            Ok(None) => {
-                asking
-                    .failed("asking for the topic", &"it does not exist; create it")
-                    .await
-            }
+            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
             Err(error) => asking.failed("asking for the topic's end", &error).await,
         }
     }

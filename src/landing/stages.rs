@@ -67,6 +67,7 @@ impl Stages {
             checkpoint: CheckpointRecipients {
                 begin: checkpoint.clone().recipient(),
                 landed: checkpoint.clone().recipient(),
+                holes: checkpoint.clone().recipient(),
                 upset: checkpoint.clone().recipient(),
                 closed: checkpoint.clone().recipient(),
             },

@@ -3,10 +3,10 @@
 //! Receives [`Batch`] from the accumulator, and replies when it has it. Sends [`Begin`] to the
 //! checkpoint actor before anything is uploaded, [`Landed`] when all objects are there (with the
 //! next batch's intent, so that one swap does both), [`Upset`] when an upload cannot be finished,
-//! and [`Closed`] behind the last batch of a claim. Owns the batches that wait: partitions upload
-//! concurrently, one batch of each at a time, one object of it after another. Requests are
-//! repeated until they are answered. When it fails, the whole generation is restarted; what was
-//! begun is pending in the checkpoint and is read again.
+//! [`Holes`] where nothing but holes was read, and [`Closed`] behind the last batch of a claim.
+//! Owns the batches that wait: partitions upload concurrently, one batch of each at a time, one
+//! object of it after another. Requests are repeated until they are answered. When it fails, the
+//! whole generation is restarted; what was begun is pending in the checkpoint and is read again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, F
 use crate::landing::protocol::keys::Names;
 use crate::landing::protocol::upload::{Upload, UploadAction, UploadEvent, UploadPlan};
 use crate::messages::{
-    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Landed, Sealed, Upset, UpsetReason,
+    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Holes, Landed, Sealed, Upset, UpsetReason,
 };
 use crate::status::{LandedFile, Pulse, Status, now_ms};
 use crate::store::{Condition, SharedStore, StoreError};
@@ -70,6 +70,8 @@ pub struct CheckpointRecipients {
     pub begin: Recipient<Begin>,
     /// The proof after.
     pub landed: Recipient<Landed>,
+    /// Holes behind the last batch of a claim.
+    pub holes: Recipient<Holes>,
     /// What cannot be finished.
     pub upset: Recipient<Upset>,
     /// Claims whose last batch has landed.
@@ -240,6 +242,10 @@ impl UploaderParts {
                 return Ok(Outcome::Dropped);
             }
             self.tell(&batch, &created);
+        } else if batch.end > batch.start {
+            // Who comes next need not read the holes again, and sees that nothing is left there.
+            let to = batch.end;
+            self.checkpoint.holes.send(Holes { claim, to }).await?;
         }
         if batch.closes_claim {
             self.checkpoint.closed.send(Closed { claim }).await?;

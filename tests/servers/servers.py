@@ -250,6 +250,12 @@ class Server:
                 "share.coordinator.state.topic.replication.factor": "1",
                 "share.coordinator.state.topic.min.isr": "1",
                 "group.initial.rebalance.delay.ms": "0",
+                # Tests of a killed member must not wait 45 s for its session. Its heartbeats
+                # have room for a busy machine.
+                "group.consumer.min.session.timeout.ms": "10000",
+                "group.consumer.session.timeout.ms": "10000",
+                "group.consumer.min.heartbeat.interval.ms": "1000",
+                "group.consumer.heartbeat.interval.ms": "1000",
                 "auto.create.topics.enable": "false",
                 # Tests of retention must not wait five minutes.
                 "log.retention.check.interval.ms": "1000",
