@@ -258,3 +258,18 @@ pub fn decode(body: &[u8]) -> Result<Checkpoint, String> {
     }
     serde_json::from_slice(body).map_err(|error| format!("is no checkpoint: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_another_format_is_not_read_as_ours() {
+        let why = decode(br#"{"format": 2, "next_offset": 5}"#).unwrap_err();
+        assert!(why.contains("format 2") && why.contains("knows 1"), "{why}");
+        for body in [&b"{}"[..], b"", b"\xff", br#"{"format": 1}"#] {
+            let why = decode(body).unwrap_err();
+            assert!(why.starts_with("is no checkpoint"), "{why}");
+        }
+    }
+}
