@@ -188,7 +188,9 @@ impl Upload {
         if complete && offsets.is_empty() {
             return UploadAction::Finished;
         }
-        let gap = if complete { None } else { self.word };
+        // A word that was given before more was lost does not cover what was lost since.
+        let covers = |word: &[i64; 2]| self.lost.is_none_or(|lost| word[1] >= lost[1]);
+        let gap = self.word.filter(|word| !complete && covers(word));
         if !complete && gap.is_none() {
             return UploadAction::Look { index: self.index };
         }
@@ -400,6 +402,16 @@ mod tests {
             }
         );
         assert_eq!(upload.step(UploadEvent::Created), UploadAction::Finished);
+    }
+
+    #[test]
+    fn a_word_does_not_cover_what_was_lost_after_it() {
+        let (mut upload, _) = Upload::new(lost_plan(Some([0, 3])));
+        upload.step(UploadEvent::Created);
+        assert_eq!(
+            upload.step(UploadEvent::Created),
+            UploadAction::Look { index: 2 }
+        );
     }
 
     #[test]
