@@ -6,7 +6,7 @@ pub mod snapshot;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use tokio::sync::broadcast;
@@ -91,6 +91,9 @@ pub struct Pulse {
     pub beats: AtomicU64,
     /// How many of the works that interleave in it wait for something.
     open_waits: AtomicUsize,
+    /// Work that goes on side by side: one that hangs must not be hidden by the progress of
+    /// another. Gone when it is done.
+    pieces: Mutex<Vec<Weak<Pulse>>>,
 }
 
 /// A work that waits, as part of its actor's life sign.
@@ -353,13 +356,7 @@ impl GroupStatus {
 
     /// A fresh life sign for an actor of a new generation.
     pub fn pulse(&self, actor: &'static str) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse {
-            epoch: Instant::now(),
-            last_progress_ms: AtomicU64::new(0),
-            waits_for: Mutex::new("its start"),
-            beats: AtomicU64::new(0),
-            open_waits: AtomicUsize::new(0),
-        });
+        let pulse = Arc::new(Pulse::new("its start"));
         self.actors
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -377,6 +374,27 @@ impl GroupStatus {
 }
 
 impl Pulse {
+    fn new(waits_for: &'static str) -> Self {
+        Self {
+            epoch: Instant::now(),
+            last_progress_ms: AtomicU64::new(0),
+            waits_for: Mutex::new(waits_for),
+            beats: AtomicU64::new(0),
+            open_waits: AtomicUsize::new(0),
+            pieces: Mutex::default(),
+        }
+    }
+
+    /// The life sign of one of several pieces of work that go on side by side, which works from
+    /// now on until it is dropped.
+    pub fn piece(&self) -> Arc<Self> {
+        let piece = Arc::new(Self::new(""));
+        let mut pieces = lock(&self.pieces);
+        pieces.retain(|piece| piece.strong_count() > 0);
+        pieces.push(Arc::downgrade(&piece));
+        piece
+    }
+
     /// It works from now on: it must make progress. While some of its work still waits (see
     /// [`Pulse::waiting`]) it goes on waiting for that.
     pub fn works(&self) {
@@ -411,15 +429,34 @@ impl Pulse {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Milliseconds since it last made progress or began to wait.
+    /// Milliseconds since it last made progress or began to wait; where pieces of its work are
+    /// under way, since the slowest of them did.
     pub fn silent_ms(&self) -> u64 {
+        let working = |piece: &Arc<Self>| piece.waits_for().is_empty();
+        let pieces = self.pieces().into_iter().filter(working);
+        pieces
+            .map(|piece| piece.silent_ms())
+            .max()
+            .unwrap_or_else(|| self.own_silent_ms())
+    }
+
+    fn pieces(&self) -> Vec<Arc<Self>> {
+        lock(&self.pieces)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    fn own_silent_ms(&self) -> u64 {
         let now_ms = self.epoch.elapsed().as_millis() as u64;
         now_ms.saturating_sub(self.last_progress_ms.load(Ordering::Relaxed))
     }
 
     /// Whether it works without progress for longer than this.
     pub fn is_hung(&self, heartbeat: std::time::Duration) -> bool {
-        self.waits_for().is_empty() && u128::from(self.silent_ms()) > heartbeat.as_millis()
+        let is_silent =
+            self.waits_for().is_empty() && u128::from(self.own_silent_ms()) > heartbeat.as_millis();
+        is_silent || self.pieces().iter().any(|piece| piece.is_hung(heartbeat))
     }
 }
 

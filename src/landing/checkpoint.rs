@@ -687,6 +687,8 @@ impl Desk {
         let (next_offset, begun) = (checkpoint.next_offset, checkpoint.pending.is_some());
         let sealed = self.replace(&mut slot, held, checkpoint).await;
         if sealed == Sealed::Yes {
+            self.parts.pulse.works();
+            crate::fault::point("checkpoint").await;
             self.command(Command::Commit {
                 partition: claim.partition,
                 offset: next_offset,

@@ -19,14 +19,16 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 
 /// Patience with one place ("the store", "Kafka"), shared by all who ask it.
 #[derive(Debug, Clone)]
-pub struct Patience(Arc<Inner>);
+pub struct Patience {
+    inner: Arc<Inner>,
+    pulse: Arc<Pulse>,
+}
 
 #[derive(Debug)]
 struct Inner {
     place: &'static str,
     repeated: Mutex<Repeated>,
     status: Arc<Status>,
-    pulse: Arc<Pulse>,
     log: Logger,
 }
 
@@ -43,18 +45,26 @@ impl Patience {
     /// Patience with this place, on behalf of the actor whose life sign this is.
     pub fn new(place: &'static str, status: Arc<Status>, pulse: Arc<Pulse>, log: Logger) -> Self {
         let repeated = Mutex::default();
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             place,
             repeated,
             status,
-            pulse,
             log,
-        }))
+        });
+        Self { inner, pulse }
+    }
+
+    /// The same patience, on behalf of one piece of the actor's work.
+    pub fn of_piece(&self, pulse: Arc<Pulse>) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            pulse,
+        }
     }
 
     /// A question about to be asked: from now on the actor waits for this place.
     pub fn ask(&self) -> Asking {
-        let waiting = self.0.pulse.waiting(self.0.place);
+        let waiting = self.pulse.waiting(self.inner.place);
         Asking {
             patience: self.clone(),
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
@@ -68,7 +78,7 @@ impl Asking {
     /// It was not answered: says so, and waits before it may be asked again.
     pub async fn failed(&mut self, what: &'static str, error: &(dyn Display + Sync)) {
         self.failed = true;
-        let inner = &self.patience.0;
+        let inner = &self.patience.inner;
         inner.status.trouble(
             inner.place,
             &format!("{what}: {error}; asked again until it answers"),
@@ -95,7 +105,7 @@ impl Asking {
 
     /// It was answered.
     pub fn answered(self) {
-        let inner = &self.patience.0;
+        let inner = &self.patience.inner;
         if !self.failed {
             return;
         }

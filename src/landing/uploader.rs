@@ -128,16 +128,17 @@ impl Uploader {
     /// Uploads a batch, then those behind it, as a future of the actor's own: its panic is the
     /// actor's.
     fn upload(&mut self, batch: Batch, is_begun: bool, context: &mut Context<Self>) {
-        let parts = self.parts.clone();
+        let parts = Arc::new(self.parts.for_piece());
+        let finishing = parts.clone();
         let partition = batch.claim.partition;
         let place = async move { parts.place(batch, is_begun).await };
-        let work = wrap_future::<_, Self>(place).then(|placed, actor, _| {
+        let work = wrap_future::<_, Self>(place).then(move |placed, actor, _| {
             // The batch that waits behind it is begun by the swap that finishes this one.
             let next = placed
                 .as_ref()
                 .ok()
                 .and_then(|placed| actor.next_intent(placed.as_ref()?));
-            let parts = actor.parts.clone();
+            let parts = finishing;
             wrap_future::<_, Self>(async move {
                 match placed? {
                     Some(placed) => parts.finish(placed, next).await,
@@ -182,6 +183,17 @@ impl Uploader {
 }
 
 impl UploaderParts {
+    /// The same for one batch, with a life sign of its own: uploads of other partitions go on
+    /// beside it.
+    fn for_piece(&self) -> Self {
+        let pulse = self.pulse.piece();
+        Self {
+            patience: self.patience.of_piece(pulse.clone()),
+            pulse,
+            ..self.clone()
+        }
+    }
+
     /// Begins a batch, unless that is done, and brings its objects into the store. `None`: its
     /// claim has ended.
     async fn place(&self, batch: Batch, is_begun: bool) -> Result<Option<Placed>, UploadError> {
@@ -207,6 +219,7 @@ impl UploaderParts {
                 claim,
                 intent: self.intent(&batch),
             };
+            // It may wait for the store, which is no hang of ours.
             if self.checkpoint.begin.send(begin).await? == Sealed::Dropped {
                 return Ok(None);
             }
