@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 use slog::{Logger, debug, info, warn};
 use tokio::sync::mpsc;
 
@@ -65,6 +65,12 @@ const QUEUE_BYTES_SHARE: u64 = 8;
 const QUEUE_MESSAGES: &str = "10000";
 /// Of one partition and fetch, unless a single batch is larger.
 const FETCH_BYTES_MAX: u64 = 256 << 10;
+/// A partition assigned anew can be sought after about this.
+const REVIVE_TIME: Duration = Duration::from_millis(50);
+/// A fetcher that refuses to be sought for so long is started anew.
+const SEEK_PATIENCE: Duration = Duration::from_secs(5);
+/// A jump waits no longer for its second reading, however busy other partitions are.
+const JUMP_PATIENCE: Duration = Duration::from_secs(1);
 /// How often librdkafka tells watermarks and connections.
 const STATISTICS_INTERVAL_MS: u32 = 5000;
 
@@ -121,11 +127,14 @@ enum Ended {
 /// its `instance_id` until its session has expired: that is waited for, up to twice.
 pub(crate) fn run(mut parts: ThreadParts) {
     let session = session_timeout(&parts.config);
-    let since = Instant::now();
+    let mut since = Instant::now();
     loop {
         let ended = match Thread::start(&mut parts) {
             Ok(mut thread) => {
                 let ended = thread.poll_until_end();
+                if thread.has_joined {
+                    since = Instant::now();
+                }
                 thread.leave();
                 ended
             }
@@ -180,6 +189,8 @@ struct Thread<'a> {
     /// Nothing more is taken; `blocks` is closed when the outbox is empty.
     is_draining: bool,
     positions_at: Instant,
+    /// Whether the group has taken it.
+    has_joined: bool,
 }
 
 impl<'a> Thread<'a> {
@@ -235,6 +246,7 @@ impl<'a> Thread<'a> {
             stalled: None,
             is_draining: false,
             positions_at: Instant::now(),
+            has_joined: false,
         })
     }
 
@@ -261,12 +273,15 @@ impl<'a> Thread<'a> {
     // Events.
 
     fn events(&mut self) -> Option<Ended> {
-        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
-            // Records come from the queue of our own; here only errors of the client come.
-            if let Err(error) = polled.map(|_| ())
-                && let Some(ended) = self.client_error(&error, "")
-            {
-                return Some(ended);
+        let consumer = self.consumer.clone();
+        while let Some(polled) = consumer.poll(Duration::ZERO) {
+            match polled {
+                Ok(record) => self.misrouted(record.partition()),
+                Err(error) => {
+                    if let Some(ended) = self.client_error(&error, "") {
+                        return Some(ended);
+                    }
+                }
             }
         }
         while let Some(notice) = self.consumer.context().next_notice() {
@@ -282,6 +297,18 @@ impl<'a> Thread<'a> {
             }
         }
         None
+    }
+
+    /// A record on the consumer's own queue: its partition is no longer forwarded. It is paused and
+    /// read again from our own next offset, through the right queue.
+    fn misrouted(&mut self, partition: i32) {
+        if (self.partitions.get(&partition)).is_none_or(|known| known.phase != Phase::Reading) {
+            return;
+        }
+        debug!(self.parts.log, "records came beside their queue"; "partition" => partition);
+        let now = Instant::now();
+        self.pause(&[partition]);
+        self.set_phase(partition, Phase::SeekAt(now, now));
     }
 
     fn client_error(&mut self, error: &KafkaError, reason: &str) -> Option<Ended> {
@@ -360,6 +387,7 @@ impl<'a> Thread<'a> {
     /// Forward, pause, and only then assign at an absolute offset; then ask for the claims.
     fn assigned(&mut self, partitions: &[i32]) {
         info!(self.parts.log, "partitions assigned"; "partitions" => format!("{partitions:?}"));
+        self.has_joined = true;
         if !partitions.is_empty() {
             self.parts.status.mended(TOPIC_PLACE);
         }
@@ -378,27 +406,28 @@ impl<'a> Thread<'a> {
         }
     }
 
+    /// Under eager the partitions are all that there are: it knows only whole assignments.
     fn assign(&mut self, partitions: &[i32]) {
         for partition in partitions {
             self.queue.forward(self.topic(), *partition);
         }
         self.pause(partitions);
-        let is_eager = !matches!(
-            self.consumer.rebalance_protocol(),
-            RebalanceProtocol::Cooperative
-        );
-        // Eager knows only whole assignments.
-        let whole: Vec<i32> = self.partitions.keys().copied().collect();
-        let list = self.list(if is_eager { &whole } else { partitions }, |partition| {
+        let list = self.list(partitions, |partition| {
             Offset::Offset(partition.map_or(0, Partition::next))
         });
-        let assigned = match is_eager {
-            true => self.consumer.assign(&list),
-            false => self.consumer.incremental_assign(&list),
+        let assigned = match self.is_cooperative() {
+            true => self.consumer.incremental_assign(&list),
+            false => self.consumer.assign(&list),
         };
         if let Err(error) = assigned {
             warn!(self.parts.log, "partitions not assigned"; "error" => %error);
         }
+    }
+
+    /// Cooperative-sticky and KIP-848.
+    fn is_cooperative(&self) -> bool {
+        let protocol = self.consumer.rebalance_protocol();
+        matches!(protocol, RebalanceProtocol::Cooperative)
     }
 
     fn revoked(&mut self, partitions: Vec<i32>) {
@@ -481,10 +510,12 @@ impl<'a> Thread<'a> {
             }
             ClaimAnswer::Dropped => return,
         };
+        // The answer to a claim before a rebalance may come behind it.
+        let is_current = self.parts.claims.is_current(claim);
         let Some(known) = self.partitions.get_mut(&claim.partition) else {
             return;
         };
-        if self.is_draining || known.phase != Phase::Waiting {
+        if self.is_draining || known.phase != Phase::Waiting || !is_current {
             debug!(self.parts.log, "claim's answer came too late"; "partition" => claim.partition, "epoch" => claim.epoch);
             return;
         }
@@ -493,30 +524,34 @@ impl<'a> Thread<'a> {
         known.record_at = now;
         known.phase = Phase::SeekAt(now, now);
         self.note_position(claim.partition);
-        if self
-            .partitions
-            .get(&claim.partition)
-            .is_some_and(|known| known.is_fetcher_dead)
-        {
-            self.revive(claim.partition);
-        }
         self.complete(claim.partition);
     }
 
-    /// After an offset out of range the fetcher has stopped, and no seek starts it again.
+    /// After an offset out of range the fetcher has stopped, and no seek starts it again: the
+    /// partition is assigned anew. Eager replaces the whole assignment by that, which stops all
+    /// others too and undoes their forwards: each begins again at its own next offset.
     fn revive(&mut self, partition: i32) {
-        if matches!(
-            self.consumer.rebalance_protocol(),
-            RebalanceProtocol::Cooperative
-        ) {
+        info!(self.parts.log, "partition is assigned anew"; "partition" => partition);
+        let now = Instant::now();
+        if self.is_cooperative() {
             let list = self.list(&[partition], |_| Offset::Invalid);
             if let Err(error) = self.consumer.incremental_unassign(&list) {
                 warn!(self.parts.log, "partition not unassigned"; "partition" => partition, "error" => %error);
             }
+            self.assign(&[partition]);
+        } else {
+            let whole: Vec<i32> = self.partitions.keys().copied().collect();
+            self.assign(&whole);
+            for known in self.partitions.values_mut() {
+                known.is_fetcher_dead = false;
+                if known.phase == Phase::Reading {
+                    known.phase = Phase::SeekAt(now, now);
+                }
+            }
         }
-        self.assign(&[partition]);
         if let Some(known) = self.partitions.get_mut(&partition) {
             known.is_fetcher_dead = false;
+            known.phase = Phase::SeekAt(now + REVIVE_TIME, now);
         }
     }
 
@@ -597,8 +632,14 @@ impl<'a> Thread<'a> {
         }
     }
 
-    /// To our own next offset, then on. What librdkafka believes is not asked.
+    /// To our own next offset, then on. What librdkafka believes is not asked. It is forwarded
+    /// again: the end of an assignment before this one may have undone the forward after it was
+    /// made, and a seek that is answered lies behind that.
     fn seek(&mut self, partition: i32, since: Instant) {
+        let is_dead = |known: &Partition| known.is_fetcher_dead;
+        if self.partitions.get(&partition).is_some_and(is_dead) {
+            return self.revive(partition);
+        }
         let list = self.list(&[partition], |known| {
             Offset::Offset(known.map_or(0, Partition::next))
         });
@@ -612,9 +653,13 @@ impl<'a> Thread<'a> {
             });
         if let Err(error) = sought {
             debug!(self.parts.log, "seek is tried again"; "partition" => partition, "error" => %error, "seconds" => since.elapsed().as_secs());
-            let again = Phase::SeekAt(Instant::now() + RETRY_AFTER, since);
-            return self.set_phase(partition, again);
+            if let Some(known) = self.partitions.get_mut(&partition) {
+                known.is_fetcher_dead = since.elapsed() > SEEK_PATIENCE;
+                known.phase = Phase::SeekAt(Instant::now() + RETRY_AFTER, since);
+            }
+            return;
         }
+        self.queue.forward(self.topic(), partition);
         let Some(known) = self.partitions.get_mut(&partition) else {
             return;
         };
@@ -652,7 +697,8 @@ impl<'a> Thread<'a> {
     fn hand_on_due(&mut self, now: Instant) {
         let holes_after = self.parts.config.files.max_age / 4;
         for known in self.partitions.values_mut() {
-            if known.phase != Phase::Reading || self.outbox.len() >= OUTBOX_MAX {
+            let is_read = matches!(known.phase, Phase::Reading | Phase::SeekAt(..));
+            if !is_read || self.outbox.len() >= OUTBOX_MAX {
                 continue;
             }
             if let Some(reading) = known
@@ -799,6 +845,7 @@ impl<'a> Thread<'a> {
         let Some(known) = self.partitions.get_mut(&partition) else {
             return;
         };
+        known.is_fetcher_dead |= code == RDKafkaErrorCode::AutoOffsetReset;
         let Some(reading) = known
             .reading
             .as_mut()
@@ -811,7 +858,6 @@ impl<'a> Thread<'a> {
         if code == RDKafkaErrorCode::AutoOffsetReset {
             warn!(self.parts.log, "kafka no longer has our next offset, the partition is claimed again";
                 "partition" => partition, "offset" => reading.reader.next(), "error" => &error);
-            known.is_fetcher_dead = true;
             return self.close_and_reclaim(partition, None);
         }
         let failing = known.failed(code, now);
@@ -869,12 +915,11 @@ impl<'a> Thread<'a> {
 
     /// Jumps that were noted are read once more from our own next offset.
     fn reread(&mut self, is_idle: bool) {
+        let now = Instant::now();
         let wants = |known: &Partition| {
-            known.phase == Phase::Reading
-                && known
-                    .reading
-                    .as_ref()
-                    .is_some_and(|reading| reading.reader.wants_reread(is_idle))
+            let is_late = now.duration_since(known.record_at) >= JUMP_PATIENCE;
+            let wants = |reading: &Reading| reading.reader.wants_reread(is_idle || is_late);
+            known.phase == Phase::Reading && known.reading.as_ref().is_some_and(wants)
         };
         let partitions: Vec<i32> = self
             .partitions
@@ -969,10 +1014,16 @@ impl<'a> Thread<'a> {
         for partition in &assigned {
             self.parts.claims.release(*partition);
         }
+        let list = self.list(&assigned, |_| Offset::Invalid);
+        let unassigned = match self.is_cooperative() {
+            true if assigned.is_empty() => Ok(()),
+            true => self.consumer.incremental_unassign(&list),
+            false => self.consumer.unassign(),
+        };
         if !assigned.is_empty() {
             let _ = self.parts.events.send(Event::Release(assigned));
         }
-        if let Err(error) = self.consumer.unassign() {
+        if let Err(error) = unassigned {
             debug!(self.parts.log, "partitions not unassigned"; "error" => %error);
         }
         self.parts.pulse.waits("the end of the consumer");
