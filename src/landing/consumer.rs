@@ -39,6 +39,8 @@ use crate::status::{Pulse, Status};
 
 /// The longest wait for records: a command is heard within it.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The same while records come: what follows them (a drain, the end of a replay) is then near.
+const TAKE_TIMEOUT_BUSY: Duration = Duration::from_millis(10);
 /// The wait while the pipeline is full: it empties in about this time.
 const FULL_WAIT: Duration = Duration::from_millis(5);
 /// Blocks that wait for the pipeline beyond its own slots. More would only be memory.
@@ -189,6 +191,8 @@ struct Thread<'a> {
     /// Nothing more is taken; `blocks` is closed when the outbox is empty.
     is_draining: bool,
     positions_at: Instant,
+    /// Whether records came at the last turn.
+    is_busy: bool,
     /// Whether the group has taken it.
     has_joined: bool,
 }
@@ -246,6 +250,7 @@ impl<'a> Thread<'a> {
             stalled: None,
             is_draining: false,
             positions_at: Instant::now(),
+            is_busy: false,
             has_joined: false,
         })
     }
@@ -748,8 +753,14 @@ impl<'a> Thread<'a> {
         if self.outbox.len() >= OUTBOX_MAX {
             return std::thread::sleep(FULL_WAIT);
         }
-        let batch = self.queue.take(TAKE_TIMEOUT);
-        let is_idle = batch.len() == 0;
+        let was_busy = self.is_busy;
+        let batch = self.queue.take(if was_busy {
+            TAKE_TIMEOUT_BUSY
+        } else {
+            TAKE_TIMEOUT
+        });
+        self.is_busy = batch.len() > 0;
+        let is_idle = !self.is_busy && !was_busy;
         self.take(batch, 0);
         self.reread(is_idle);
         self.positions();

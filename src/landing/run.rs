@@ -27,8 +27,8 @@ use crate::messages::{Command, Commands};
 use crate::status::PartitionState;
 use crate::store::{self, SharedStore};
 
-/// How often progress towards the end offsets is looked at.
-const CAUGHT_UP_LOOK: Duration = Duration::from_millis(200);
+/// How often progress towards the end offsets is looked at: a look reads a few atomics.
+const CAUGHT_UP_LOOK: Duration = Duration::from_millis(20);
 /// How often a partition of another member is looked up in its checkpoint.
 const OTHERS_LOOK: Duration = Duration::from_secs(5);
 /// A consumer is destroyed within this, or its generation does not end and the supervisor says
