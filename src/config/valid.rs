@@ -100,6 +100,17 @@ impl fmt::Debug for Kafka {
     }
 }
 
+impl Kafka {
+    /// How long the broker waits for a sign of a member.
+    pub fn session_timeout(&self) -> Duration {
+        let told = self
+            .options
+            .get("session.timeout.ms")
+            .and_then(|text| text.parse().ok());
+        told.map_or(super::SESSION_TIMEOUT_DEFAULT, Duration::from_millis)
+    }
+}
+
 /// `kafka.start`: where a partition without a checkpoint starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {

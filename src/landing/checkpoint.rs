@@ -352,20 +352,11 @@ impl Desk {
                     ClaimEvent::Start(self.ask_start(partition, question).await)
                 }
                 ClaimAction::CompareLast(offset) => {
-                    let mut asking = self.parts.kafka_patience.ask();
-                    loop {
-                        match self.parts.broker.record_at(partition, offset).await {
-                            Ok(record) => {
-                                asking.answered();
-                                break ClaimEvent::Last(record);
-                            }
-                            Err(error) => {
-                                asking
-                                    .failed("reading the last landed record", &error)
-                                    .await
-                            }
-                        }
-                    }
+                    let what = "reading the last landed record";
+                    let record = self.parts.kafka_patience.until_answered(what, async || {
+                        self.parts.broker.record_at(partition, offset).await
+                    });
+                    ClaimEvent::Last(record.await)
                 }
                 ClaimAction::Swap {
                     checkpoint,
@@ -417,66 +408,42 @@ impl Desk {
             "partitions_at_first_claim" => checkpoint.partitions);
     }
 
-    /// The topic, once it exists and a broker answers.
     async fn topic(&self) -> TopicView {
-        let mut asking = self.parts.kafka_patience.ask();
-        loop {
-            match self.parts.broker.topic().await {
-                Ok(Some(topic)) => {
-                    asking.answered();
-                    return topic;
-                }
-                Ok(None) => {
-                    asking
-                        .failed("asking for the topic", &"it does not exist; create it")
-                        .await
-                }
-                Err(error) => asking.failed("asking for the topic", &error).await,
-            }
-        }
+        self.parts.kafka_patience.topic(&*self.parts.broker).await
     }
 
     async fn ask_log(&self, partition: i32) -> LogView {
         let topic = self.topic().await;
-        let mut asking = self.parts.kafka_patience.ask();
-        loop {
-            match self.parts.broker.watermarks(partition).await {
-                Ok((low, high)) => {
-                    asking.answered();
-                    let status = self.parts.status.partition(&self.names.topic, partition);
-                    status.log_start.store(low, Ordering::Relaxed);
-                    status.log_end.store(high, Ordering::Relaxed);
-                    return LogView { topic, low, high };
-                }
-                Err(error) => asking.failed("asking for the watermarks", &error).await,
-            }
-        }
+        let what = "asking for the watermarks";
+        let watermarks = self
+            .parts
+            .kafka_patience
+            .until_answered(what, async || self.parts.broker.watermarks(partition).await);
+        let (low, high) = watermarks.await;
+        let status = self.parts.status.partition(&self.names.topic, partition);
+        status.log_start.store(low, Ordering::Relaxed);
+        status.log_end.store(high, Ordering::Relaxed);
+        LogView { topic, low, high }
     }
 
     async fn ask_start(&self, partition: i32, question: StartQuestion) -> i64 {
-        let mut asking = self.parts.kafka_patience.ask();
-        loop {
-            // Past every log's end and before every log's start: the protocol clamps.
-            let answer = match question {
+        let broker = &self.parts.broker;
+        let what = "asking for the start";
+        // Past every log's end and before every log's start: the protocol clamps.
+        let answer = self
+            .parts
+            .kafka_patience
+            .until_answered(what, async || match question {
                 StartQuestion::Time(time_ms) => {
-                    let offset = self.parts.broker.offset_for_time(partition, time_ms).await;
+                    let offset = broker.offset_for_time(partition, time_ms).await;
                     offset.map(|offset| offset.unwrap_or(i64::MAX))
                 }
-                StartQuestion::Committed => self
-                    .parts
-                    .broker
+                StartQuestion::Committed => broker
                     .committed(partition)
                     .await
                     .map(|offset| offset.unwrap_or(0)),
-            };
-            match answer {
-                Ok(offset) => {
-                    asking.answered();
-                    return offset;
-                }
-                Err(error) => asking.failed("asking for the start", &error).await,
-            }
-        }
+            });
+        answer.await
     }
 
     /// Once per generation: whether the server honours conditions. Without them nothing is safe.

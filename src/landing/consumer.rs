@@ -128,7 +128,7 @@ enum Ended {
 /// Runs until it is told to leave, or cannot go on. A member that was killed under KIP-848 keeps
 /// its `instance_id` until its session has expired: that is waited for, up to twice.
 pub(crate) fn run(mut parts: ThreadParts) {
-    let session = session_timeout(&parts.config);
+    let session = parts.config.kafka.session_timeout();
     let mut since = Instant::now();
     loop {
         let ended = match Thread::start(&mut parts) {
@@ -163,18 +163,6 @@ pub(crate) fn run(mut parts: ThreadParts) {
             }
         }
     }
-}
-
-fn session_timeout(config: &Config) -> Duration {
-    let told = config
-        .kafka
-        .options
-        .get("session.timeout.ms")
-        .and_then(|text| text.parse().ok());
-    told.map_or(
-        crate::config::SESSION_TIMEOUT_DEFAULT,
-        Duration::from_millis,
-    )
 }
 
 /// The thread's state.

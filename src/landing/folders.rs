@@ -3,15 +3,13 @@
 use arrow::array::{Array, TimestampMicrosecondArray};
 
 use crate::config::PartitionUnit;
+use crate::landing::decoder::PARTITION_TIMES_US;
 
 /// The folder of records whose time is missing, or is Kafka's and absurd.
 pub const DEFAULT_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
 const HOUR_US: i64 = 3_600_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
-/// 2100-01-01 in days since 1970: a time behind it is a mistake of whoever set it, and would make
-/// folders that nobody looks into.
-const DAYS_MAX: i64 = 47_482;
 
 /// A folder as the number of its hour or day since 1970; `None`: [`DEFAULT_FOLDER`]; always
 /// `Some(0)` where there are no folders.
@@ -51,7 +49,7 @@ pub fn keys_of_rows(
 
 /// Whether a time, in microseconds since 1970 UTC, lies in 1970 to 2100.
 pub fn is_sane(time_us: i64) -> bool {
-    (0..DAYS_MAX * DAY_US).contains(&time_us)
+    PARTITION_TIMES_US.contains(&time_us)
 }
 
 /// The folders of a block's rows.
@@ -115,12 +113,12 @@ mod tests {
             Some(-1),
             Some(i64::MAX),
             Some(i64::MIN),
-            Some(DAYS_MAX * DAY_US),
+            Some(PARTITION_TIMES_US.end),
         ] {
             let expected = "date=__HIVE_DEFAULT_PARTITION__/hour=__HIVE_DEFAULT_PARTITION__/";
             assert_eq!(folder_of(&BOTH, time_us), expected);
         }
-        let last_us = DAYS_MAX * DAY_US - 1;
+        let last_us = PARTITION_TIMES_US.end - 1;
         assert_eq!(folder_of(&BOTH, Some(last_us)), "date=2099-12-31/hour=23/");
     }
 

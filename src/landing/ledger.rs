@@ -216,20 +216,15 @@ impl Ledger {
         if let Some((_, keys)) = listings.get(prefix).filter(|(began, _)| *began > since) {
             return keys.clone();
         }
-        let mut asking = self.patience.ask();
-        loop {
+        let listing = self.patience.until_answered("listing objects", async || {
             let began = Instant::now();
-            match self.store.list(prefix).await {
-                Ok(listed) => {
-                    asking.answered();
-                    let keys: Arc<Vec<String>> =
-                        Arc::new(listed.into_iter().map(|object| object.key).collect());
-                    listings.insert(prefix.to_owned(), (began, keys.clone()));
-                    return keys;
-                }
-                Err(error) => asking.failed("listing objects", &error).await,
-            }
-        }
+            self.store.list(prefix).await.map(|listed| (began, listed))
+        });
+        let (began, listed) = listing.await;
+        let keys: Arc<Vec<String>> =
+            Arc::new(listed.into_iter().map(|object| object.key).collect());
+        listings.insert(prefix.to_owned(), (began, keys.clone()));
+        keys
     }
 }
 

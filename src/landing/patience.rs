@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 
+use crate::landing::broker::{Broker, BrokerError, TopicView};
 use crate::logging::{Repeated, Say};
 use crate::status::{Pulse, Status, Waiting};
 use crate::store::retry::Backoff;
@@ -71,6 +72,35 @@ impl Patience {
             failed: false,
             _waiting: waiting,
         }
+    }
+}
+
+impl Patience {
+    /// Asks until there is an answer.
+    pub async fn until_answered<T, E: Display + Sync>(
+        &self,
+        what: &'static str,
+        mut question: impl AsyncFnMut() -> Result<T, E>,
+    ) -> T {
+        let mut asking = self.ask();
+        loop {
+            match question().await {
+                Ok(answer) => {
+                    asking.answered();
+                    return answer;
+                }
+                Err(error) => asking.failed(what, &error).await,
+            }
+        }
+    }
+
+    /// The topic, once it exists and a broker answers: it is waited for, never created by us.
+    pub async fn topic(&self, broker: &dyn Broker) -> TopicView {
+        self.until_answered("asking for the topic", async || {
+            let topic = broker.topic().await?;
+            topic.ok_or_else(|| BrokerError("it does not exist; create it".to_owned()))
+        })
+        .await
     }
 }
 

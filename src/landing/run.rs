@@ -35,9 +35,6 @@ const OTHERS_LOOK: Duration = Duration::from_secs(5);
 /// so.
 const LEAVE_LOOK: Duration = Duration::from_millis(20);
 
-/// It is waited for, never created by us.
-const ABSENT_TOPIC: &str = "it does not exist; create it";
-
 /// Runs a generation of landing until it is told to end, has caught up, or fails.
 ///
 /// # Errors
@@ -269,15 +266,7 @@ impl Goal {
         let ends = ends(broker, &patience).await;
         generation.pulse("goal").waits("the end");
         info!(log, "landing up to the end of the topic"; "ends" => format!("{ends:?}"));
-        let session = config
-            .kafka
-            .options
-            .get("session.timeout.ms")
-            .and_then(|text| text.parse().ok());
-        let session = session.map_or(
-            crate::config::SESSION_TIMEOUT_DEFAULT,
-            Duration::from_millis,
-        );
+        let session = config.kafka.session_timeout();
         Self {
             ends,
             ledger: Ledger::new(store.clone(), names, patience, log),
@@ -371,41 +360,18 @@ async fn wait_for_topic(generation: &Generation, broker: &Arc<dyn Broker>) {
         pulse.clone(),
         generation.log_of("subscriber"),
     );
-    let mut asking = patience.ask();
-    loop {
-        match broker.topic().await {
-            Ok(Some(_)) => break asking.answered(),
-            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
-            Err(error) => asking.failed("asking for the topic", &error).await,
-        }
-    }
+    patience.topic(&**broker).await;
     pulse.waits("the end");
 }
 
 /// The end of every partition, once the topic exists and a broker answers.
 async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i64> {
-    let mut asking = patience.ask();
-    loop {
-        match ask_ends(broker).await {
-            Ok(Some(ends)) => {
-                asking.answered();
-                return ends;
-            }
-            Ok(None) => asking.failed("asking for the topic", &ABSENT_TOPIC).await,
-            Err(error) => asking.failed("asking for the topic's end", &error).await,
-        }
-    }
-}
-
-async fn ask_ends(
-    broker: &Arc<dyn Broker>,
-) -> Result<Option<BTreeMap<i32, i64>>, crate::landing::broker::BrokerError> {
-    let Some(topic) = broker.topic().await? else {
-        return Ok(None);
-    };
+    let topic = patience.topic(&**broker).await;
     let mut ends = BTreeMap::new();
     for partition in 0..topic.partitions {
-        ends.insert(partition, broker.watermarks(partition).await?.1);
+        let what = "asking for the topic's end";
+        let asked = patience.until_answered(what, async || broker.watermarks(partition).await);
+        ends.insert(partition, asked.await.1);
     }
-    Ok(Some(ends))
+    ends
 }
