@@ -9,8 +9,6 @@ pub mod broker;
 pub mod checkpoint;
 pub mod claims;
 pub(crate) mod consumer;
-#[cfg(test)]
-mod consumer_tests;
 pub mod decoder;
 pub mod flattener;
 pub mod folders;

@@ -1,0 +1,131 @@
+//! What librdkafka tells: assignments, errors of the client, statistics.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message as _;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use slog::{debug, info, warn};
+
+use crate::landing::consumer::{Ended, Event, Thread};
+use crate::landing::partition::Phase;
+use crate::landing::rebalance::{Notice, Statistics};
+
+/// What is wrong with the client: mended when a broker is connected.
+const CONSUMER_PLACE: &str = "kafka's consumer";
+/// What is wrong with the topic: librdkafka says it once, so it lasts until a partition is ours.
+pub(super) const TOPIC_PLACE: &str = "kafka's topic";
+
+impl Thread<'_> {
+    pub(super) fn events(&mut self) -> Option<Ended> {
+        let consumer = self.consumer.clone();
+        while let Some(polled) = consumer.poll(Duration::ZERO) {
+            match polled {
+                Ok(record) => self.misrouted(record.partition()),
+                Err(error) => {
+                    if let Some(ended) = self.client_error(&error, "") {
+                        return Some(ended);
+                    }
+                }
+            }
+        }
+        while let Some(notice) = self.consumer.context().next_notice() {
+            match notice {
+                Notice::Assigned(partitions) => self.assigned(&partitions),
+                Notice::Revoked(partitions) => self.revoked(partitions),
+                Notice::Statistics(statistics) => self.statistics(&statistics),
+                Notice::Trouble(error, reason) => {
+                    if let Some(ended) = self.client_error(&error, &reason) {
+                        return Some(ended);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A record on the consumer's own queue: its partition is no longer forwarded. It is paused and
+    /// read again from our own next offset, through the right queue.
+    fn misrouted(&mut self, partition: i32) {
+        if (self.partitions.get(&partition)).is_none_or(|known| known.phase != Phase::Reading) {
+            return;
+        }
+        debug!(self.parts.log, "records came beside their queue"; "partition" => partition);
+        let now = Instant::now();
+        self.pause(&[partition]);
+        self.set_phase(partition, Phase::SeekAt(now, now));
+    }
+
+    fn client_error(&mut self, error: &KafkaError, reason: &str) -> Option<Ended> {
+        let code = error.rdkafka_error_code();
+        // A fatal error comes under its own code where it is an event of the consumer.
+        let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_))
+            || matches!(
+                code,
+                Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId)
+            );
+        if is_fatal {
+            return Some(self.fatal());
+        }
+        let (place, text) = match code {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => (
+                TOPIC_PLACE,
+                "the topic does not exist; it is waited for, create it".to_owned(),
+            ),
+            _ => (
+                CONSUMER_PLACE,
+                format!("{error} {reason}").trim().to_owned(),
+            ),
+        };
+        if self.parts.status.trouble(place, &text, false) {
+            warn!(self.parts.log, "kafka consumer waits"; "error" => text);
+        }
+        None
+    }
+
+    fn fatal(&mut self) -> Ended {
+        let (code, text) = match self.consumer.client().fatal_error() {
+            Some((code, text)) => (Some(code), text),
+            None => (None, "fatal".to_owned()),
+        };
+        match code {
+            Some(RDKafkaErrorCode::FencedInstanceId) => {
+                let id = self.parts.instance_id.clone().unwrap_or_default();
+                let text = format!(
+                    "another process joined with the instance_id {id}: give each process its own kafka.instance_id"
+                );
+                let _ = self.parts.events.send(Event::Fenced(text));
+                Ended::Failed
+            }
+            Some(RDKafkaErrorCode::UnreleasedInstanceId) => {
+                info!(self.parts.log, "kafka has not released our instance id yet, waiting for the session of our predecessor"; "error" => text);
+                Ended::Unreleased
+            }
+            _ => {
+                let _ = self.parts.events.send(Event::Failed(format!(
+                    "kafka's consumer cannot go on: {text}"
+                )));
+                Ended::Failed
+            }
+        }
+    }
+
+    fn statistics(&mut self, statistics: &Statistics) {
+        for (partition, (low, stable)) in &statistics.watermarks {
+            let Some(known) = self.partitions.get(partition) else {
+                continue;
+            };
+            if *low >= 0 {
+                known.status.log_start.store(*low, Ordering::Relaxed);
+            }
+            if *stable >= 0 {
+                known.status.log_end.store(*stable, Ordering::Relaxed);
+            }
+        }
+        if statistics.is_connected && self.parts.status.mended(CONSUMER_PLACE).is_some() {
+            info!(self.parts.log, "kafka consumer is connected again");
+        }
+    }
+}

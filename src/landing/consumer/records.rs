@@ -1,0 +1,133 @@
+//! Records become blocks.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::landing::consumer::positions::open_transaction_place;
+use crate::landing::consumer::{OUTBOX_MAX, Thread};
+use crate::landing::partition::Phase;
+use crate::landing::queue::{Batch, Message};
+use crate::landing::reader::Verdict;
+use crate::landing::rebalance::Context;
+use crate::messages::BlockEnd;
+
+/// The longest wait for records: a command is heard within it.
+const TAKE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The same while records come: what follows them (a drain, the end of a replay) is then near.
+const TAKE_TIMEOUT_BUSY: Duration = Duration::from_millis(10);
+/// The wait while the pipeline is full: it empties in about this time.
+const FULL_WAIT: Duration = Duration::from_millis(5);
+
+impl Thread<'_> {
+    pub(super) fn records(&mut self) {
+        if self.is_draining {
+            return std::thread::sleep(FULL_WAIT);
+        }
+        if let Some((batch, first)) = self.stalled.take() {
+            self.take(batch, first);
+            if self.stalled.is_some() {
+                std::thread::sleep(FULL_WAIT);
+            }
+            return;
+        }
+        if self.outbox.len() >= OUTBOX_MAX {
+            return std::thread::sleep(FULL_WAIT);
+        }
+        let was_busy = self.is_busy;
+        let batch = self.queue.take(if was_busy {
+            TAKE_TIMEOUT_BUSY
+        } else {
+            TAKE_TIMEOUT
+        });
+        self.is_busy = batch.len() > 0;
+        let is_idle = !self.is_busy && !was_busy;
+        self.take(batch, 0);
+        self.reread(is_idle);
+        self.positions();
+    }
+
+    fn take(&mut self, batch: Batch<Context>, first: usize) {
+        let now = Instant::now();
+        let mut disturbed: Vec<i32> = Vec::new();
+        for index in first..batch.len() {
+            let Some(message) = batch.get(index) else {
+                continue;
+            };
+            let partition = message.partition();
+            if disturbed.contains(&partition) {
+                continue;
+            }
+            match message.error() {
+                Some(code) => {
+                    disturbed.push(partition);
+                    self.partition_error(partition, code, message);
+                }
+                None if !self.record(message, now) => {
+                    self.stalled = Some((batch, index));
+                    return;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Takes one record; `false`: there is no room, and it must be offered again.
+    fn record(&mut self, message: Message<'_>, now: Instant) -> bool {
+        let Some(known) = self.partitions.get_mut(&message.partition()) else {
+            return true;
+        };
+        if known.phase != Phase::Reading {
+            return true;
+        }
+        let Some(reading) = &mut known.reading else {
+            return true;
+        };
+        match reading.reader.judge(message.offset()) {
+            Verdict::Drop => return true,
+            Verdict::Complete => {}
+            Verdict::Take => {
+                if reading.is_full() {
+                    if self.outbox.len() >= OUTBOX_MAX {
+                        return false;
+                    }
+                    self.outbox
+                        .push_back(reading.hand_on(BlockEnd::More, &self.purse, now));
+                }
+                if !reading.append(message, &self.purse, now) {
+                    self.purse.ask();
+                    return false;
+                }
+                known.record_at = now;
+                known.failing = None;
+            }
+        }
+        known.status.position.store(known.next(), Ordering::Relaxed);
+        if known
+            .reading
+            .as_ref()
+            .is_some_and(|reading| reading.reader.is_complete())
+        {
+            self.complete(message.partition());
+        }
+        true
+    }
+
+    /// A replay that has its whole range is closed; what follows waits for the next claim.
+    pub(super) fn complete(&mut self, partition: i32) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let Some(reading) = known
+            .reading
+            .as_mut()
+            .filter(|reading| reading.reader.is_complete())
+        else {
+            return;
+        };
+        let block = reading.hand_on(BlockEnd::Close, &self.purse, Instant::now());
+        known.phase = Phase::Waiting;
+        self.outbox.push_back(block);
+        self.parts.status.mended(&open_transaction_place(partition));
+        self.pause(&[partition]);
+    }
+}
