@@ -10,7 +10,7 @@ use slog::{Logger, error};
 use tokio::sync::Mutex;
 
 use crate::landing::patience::Patience;
-use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT};
+use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT, Sibling};
 use crate::landing::protocol::claim::Found;
 use crate::landing::protocol::keys::{Names, encoded_group};
 use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
@@ -122,15 +122,15 @@ impl Ledger {
         None
     }
 
-    /// `partitions` and `started_ms` of any checkpoint of the group and topic.
-    pub async fn sibling(&self, since: Instant) -> Option<(i32, i64)> {
+    /// What any checkpoint of the group and topic tells of the group's beginning.
+    pub async fn sibling(&self, since: Instant) -> Option<Sibling> {
         for key in self
             .list(&self.names.checkpoints_of_topic(), since)
             .await
             .iter()
         {
             if let Found::Checkpoint(checkpoint, _) = self.read_key(key).await {
-                return Some((checkpoint.partitions, checkpoint.started_ms));
+                return Some(checkpoint.sibling());
             }
         }
         None

@@ -40,12 +40,48 @@ pub struct Checkpoint {
     pub partitions: i32,
     /// When the group's first claim was, milliseconds since 1970 UTC.
     pub started_ms: i64,
+    /// The job that the group took over from, if it did; copied like `partitions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
     /// Name and type (in Arrow's words) of every column ever written to the newest root.
     pub columns: Vec<ColumnRecord>,
     /// Which folders hold the objects, from which offset on. At most [`ROOTS_MAX`].
     pub roots: Vec<Root>,
     /// Why the partition stopped, if it did.
     pub stopped: Option<Stopped>,
+}
+
+/// A Spark Structured Streaming job whose work the group went on with. Where a partition below
+/// `partitions` has no checkpoint yet, the takeover was interrupted: it must not start anywhere
+/// else than where the job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The job's id, from its checkpoint folder.
+    pub job: String,
+    /// Its last batch that landed; none: it had landed nothing.
+    pub batch: Option<u64>,
+}
+
+/// What any checkpoint of the group and topic tells of the group's beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sibling {
+    /// See [`Checkpoint::partitions`].
+    pub partitions: i32,
+    /// See [`Checkpoint::started_ms`].
+    pub started_ms: i64,
+    /// See [`Checkpoint::adopted`].
+    pub adopted: Option<Adopted>,
+}
+
+impl Checkpoint {
+    /// What it tells of the group's beginning.
+    pub fn sibling(&self) -> Sibling {
+        Sibling {
+            partitions: self.partitions,
+            started_ms: self.started_ms,
+            adopted: self.adopted.clone(),
+        }
+    }
 }
 
 /// More changes of folders than this are refused at claim: the checkpoint must stay small.

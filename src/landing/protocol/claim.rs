@@ -8,7 +8,7 @@ use crate::store::{Condition, ETag};
 
 use super::Now;
 use super::batch::{column_records, is_other_log, refused_layout, stopped, with_word, written};
-use super::checkpoint::{Checkpoint, FORMAT, Root};
+use super::checkpoint::{Checkpoint, FORMAT, Root, Sibling};
 use super::footer::differ;
 use super::swap::SwapOutcome;
 
@@ -62,9 +62,9 @@ pub enum ClaimEvent {
     Read(Found),
     /// To [`ClaimAction::ListObjects`]: an object of this topic and partition, if there is any.
     Objects(Option<String>),
-    /// To [`ClaimAction::ReadSibling`]: `partitions` and `started_ms` of any checkpoint of the
-    /// group and topic.
-    Sibling(Option<(i32, i64)>),
+    /// To [`ClaimAction::ReadSibling`]: what any checkpoint of the group and topic tells of the
+    /// group's beginning.
+    Sibling(Option<Sibling>),
     /// To [`ClaimAction::AskLog`].
     Log(LogView),
     /// To [`ClaimAction::AskStart`].
@@ -162,7 +162,7 @@ pub struct Claim {
     step: Step,
     /// Whether the folders were listed and hold nothing of this partition.
     found_object: Option<String>,
-    sibling: Option<(i32, i64)>,
+    sibling: Option<Sibling>,
     log: Option<LogView>,
 }
 
@@ -211,10 +211,7 @@ impl Claim {
             (Step::Reading, ClaimEvent::Objects(None)) => {
                 self.go(Step::Starting, ClaimAction::ReadSibling)
             }
-            (Step::Starting, ClaimEvent::Sibling(sibling)) => {
-                self.sibling = sibling;
-                self.go(Step::Starting, ClaimAction::AskLog)
-            }
+            (Step::Starting, ClaimEvent::Sibling(sibling)) => self.born(sibling),
             (Step::Starting, ClaimEvent::Log(log)) => self.choose_start(log, now),
             (Step::Starting, ClaimEvent::Start(offset)) => self.create(offset, now),
             (Step::Swapping(checkpoint, then), ClaimEvent::Swapped(outcome)) => {
@@ -255,6 +252,19 @@ impl Claim {
         }
     }
 
+    /// A group that took over from a Spark job has a checkpoint of each partition that the job
+    /// knew, or was interrupted in making them: any other start would lose or double records.
+    fn born(&mut self, sibling: Option<Sibling>) -> ClaimAction {
+        let is_interrupted = sibling.as_ref().is_some_and(|sibling| {
+            sibling.adopted.is_some() && self.terms.partition < sibling.partitions
+        });
+        if is_interrupted {
+            return done(Claimed::Stopped(INTERRUPTED_TAKEOVER.to_owned()));
+        }
+        self.sibling = sibling;
+        self.go(Step::Starting, ClaimAction::AskLog)
+    }
+
     /// A partition whose number is at or above `partitions` of the group's first claim is new and
     /// starts at its earliest offset; else `start` applies, and `latest` means the offset at the
     /// time of the group's first claim: a process killed, or a second member, half-way through the
@@ -263,13 +273,14 @@ impl Claim {
         let (low, high) = (log.low, log.high);
         let is_new = self
             .sibling
-            .is_some_and(|(partitions, _)| self.terms.partition >= partitions);
+            .as_ref()
+            .is_some_and(|sibling| self.terms.partition >= sibling.partitions);
         self.log = Some(log);
-        let question = match (self.terms.start, self.sibling) {
+        let question = match (self.terms.start, &self.sibling) {
             _ if is_new => return self.create(low, now),
             (Start::Earliest, _) => return self.create(low, now),
             (Start::Latest, None) => return self.create(high, now),
-            (Start::Latest, Some((_, started_ms))) => StartQuestion::Time(started_ms),
+            (Start::Latest, Some(sibling)) => StartQuestion::Time(sibling.started_ms),
             (Start::Time(time_ms), _) => StartQuestion::Time(time_ms),
             (Start::Committed, _) => StartQuestion::Committed,
         };
@@ -281,7 +292,11 @@ impl Claim {
             return done(Claimed::Fenced);
         };
         let offset = offset.clamp(log.low, log.high.max(log.low));
-        let (partitions, started_ms) = self.sibling.unwrap_or((log.topic.partitions, now.ms));
+        let first = self.sibling.clone().unwrap_or(Sibling {
+            partitions: log.topic.partitions,
+            started_ms: now.ms,
+            adopted: None,
+        });
         let checkpoint = Checkpoint {
             format: FORMAT,
             revision: 1,
@@ -295,8 +310,9 @@ impl Claim {
             holes_to: offset,
             last: None,
             pending: None,
-            partitions,
-            started_ms,
+            partitions: first.partitions,
+            started_ms: first.started_ms,
+            adopted: first.adopted,
             columns: column_records(&self.terms.layout),
             roots: vec![Root {
                 from_offset: offset,
@@ -533,6 +549,9 @@ const NEW_GROUP: &str = "nothing read there continues what has landed; to land i
 /// What is said when a checkpoint that we held is gone.
 pub const VANISHED: &str = "the checkpoint was deleted while it was held: nothing is written any \
     more, since a new one would land everything again; put it back, or rebuild it from the files";
+
+const INTERRUPTED_TAKEOVER: &str = "the takeover from a Spark job was interrupted before this \
+    partition had its checkpoint: run groundtrack adopt again, as it was run before";
 
 /// Why Kafka's log is not the checkpoint's; `None`: nothing says so.
 fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {

@@ -76,6 +76,7 @@ pub(super) fn checkpoint() -> Checkpoint {
         pending: None,
         partitions: 4,
         started_ms: 1_000,
+        adopted: None,
         columns: super::batch::column_records(&layout()),
         roots: vec![root(100, "data", "dead")],
         stopped: None,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::ColumnType;
-use crate::landing::protocol::checkpoint::{Pending, Stopped};
+use crate::landing::protocol::checkpoint::{Adopted, Pending, Stopped};
 use crate::landing::protocol::samples::{
     checkpoint, column, layout, layout_of, now, pending, root, topic,
 };
@@ -138,6 +138,11 @@ fn absent(terms: Terms) -> Claim {
 /// What is done about the start over the log [10, 90), and the claim.
 fn starting(terms: Terms, sibling: Option<(i32, i64)>) -> (Claim, ClaimAction) {
     let mut claim = absent(terms);
+    let sibling = sibling.map(|(partitions, started_ms)| Sibling {
+        partitions,
+        started_ms,
+        adopted: None,
+    });
     let action = claim.step(ClaimEvent::Sibling(sibling), &now());
     assert_eq!(action, ClaimAction::AskLog);
     let action = claim.step(ClaimEvent::Log(log(10, 90)), &now());
@@ -240,6 +245,46 @@ fn a_partition_newer_than_the_group_starts_at_its_earliest_offset() {
         let asks = matches!(action, ClaimAction::AskStart(_));
         assert_eq!(asks, start != Start::Earliest, "{start:?}");
     }
+}
+
+#[test]
+fn an_interrupted_takeover_starts_no_partition_that_the_job_knew() {
+    let adopted = Some(Adopted {
+        job: "a-job".into(),
+        batch: Some(57),
+    });
+    let at = |partition| {
+        let terms = Terms {
+            partition,
+            ..terms()
+        };
+        let (mut claim, _) = Claim::new(terms);
+        claim.step(ClaimEvent::Read(Found::Absent), &now());
+        claim.step(ClaimEvent::Objects(None), &now());
+        let sibling = Checkpoint {
+            partitions: 2,
+            adopted: adopted.clone(),
+            ..checkpoint()
+        };
+        let action = claim.step(ClaimEvent::Sibling(Some(sibling.sibling())), &now());
+        (claim, action)
+    };
+    for partition in [0, 1] {
+        let (_, action) = at(partition);
+        let stopped = Claimed::Stopped(INTERRUPTED_TAKEOVER.to_owned());
+        assert_eq!(action, done(stopped));
+    }
+    // One that was added behind the job's back is new, and its own siblings still know.
+    let (mut claim, action) = at(2);
+    assert_eq!(action, ClaimAction::AskLog);
+    let action = claim.step(ClaimEvent::Log(log(10, 90)), &now());
+    let expected = Checkpoint {
+        partitions: 2,
+        started_ms: 1_000,
+        adopted,
+        ..new_checkpoint(10)
+    };
+    assert_eq!(action, swap(expected, Condition::Absent));
 }
 
 #[test]
