@@ -16,6 +16,7 @@ use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetSet;
 use crate::landing::protocol::batch::Intent;
 use crate::landing::protocol::checkpoint::LastRecord;
+use crate::landing::protocol::upload::UpsetReason;
 
 /// One answer of the source, as received: poller to publisher. The reply says whether the
 /// publisher holds it; [`Held::Full`] tells the poller to wait and offer it again.
@@ -480,22 +481,6 @@ pub struct Upset {
     pub claim: ClaimId,
     /// Why.
     pub reason: UpsetReason,
-}
-
-/// Why an upload cannot be finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UpsetReason {
-    /// Read the range again with these offsets forced among the dead letters.
-    ReplayForced(OffsetSet),
-    /// Records of the range are lost, and the operator has not given his word.
-    AwaitWord,
-    /// An object of a listed key is somebody else's.
-    Foreign {
-        /// Its key.
-        key: String,
-        /// What differs.
-        why: String,
-    },
 }
 
 /// All of a claim has landed and nothing follows: uploader to checkpoint.

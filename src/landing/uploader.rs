@@ -22,7 +22,7 @@ use slog::{Logger, debug, error, info};
 use tokio::sync::Notify;
 
 use crate::landing::accumulator::on_cpu;
-use crate::landing::claims::{Claims, Holding, Purpose, Replay};
+use crate::landing::claims::{Claims, Holding, Purpose};
 use crate::landing::offsets::OffsetSet;
 use crate::landing::open_batch::new_data_file;
 use crate::landing::parquet_file::{
@@ -33,9 +33,12 @@ use crate::landing::patience::Patience;
 use crate::landing::protocol::batch::Intent;
 use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, Footer};
 use crate::landing::protocol::keys::Names;
-use crate::landing::protocol::upload::{Upload, UploadAction, UploadEvent, UploadPlan};
+use crate::landing::protocol::passage::{
+    Passage, PassageAction, PassageEvent, PassagePlan, continues,
+};
+use crate::landing::protocol::upload::{UploadAction, UploadEvent, UploadPlan};
 use crate::messages::{
-    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Holes, Landed, Sealed, Upset, UpsetReason,
+    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Holes, Landed, Sealed, Upset,
 };
 use crate::status::{LandedFile, Pulse, Status, now_ms};
 use crate::store::{Condition, SharedStore, StoreError};
@@ -89,10 +92,14 @@ pub struct Uploader {
     idle: Arc<Notify>,
 }
 
-/// A batch whose objects are in the store.
+/// A batch on its way.
 #[derive(Debug)]
-struct Placed {
+struct Travelling {
     batch: Batch,
+    passage: Passage,
+    holding: Holding,
+    /// Begun in the swap that finishes it.
+    next: Option<Intent>,
     /// The objects that this writer created.
     created: Vec<LandedFile>,
 }
@@ -134,14 +141,16 @@ impl Uploader {
         let place = async move { parts.place(batch, is_begun).await };
         let work = wrap_future::<_, Self>(place).then(move |placed, actor, _| {
             // The batch that waits behind it is begun by the swap that finishes this one.
-            let next = placed
-                .as_ref()
-                .ok()
-                .and_then(|placed| actor.next_intent(placed.as_ref()?));
+            let placed = placed.map(|placed| {
+                placed.map(|mut placed| {
+                    placed.next = actor.next_intent(&placed.batch);
+                    placed
+                })
+            });
             let parts = finishing;
             wrap_future::<_, Self>(async move {
                 match placed? {
-                    Some(placed) => parts.finish(placed, next).await,
+                    Some(placed) => parts.finish(placed).await,
                     None => Ok(Outcome::Dropped),
                 }
             })
@@ -173,12 +182,11 @@ impl Uploader {
         }
     }
 
-    fn next_intent(&self, placed: &Placed) -> Option<Intent> {
-        let batch = &placed.batch;
+    fn next_intent(&self, batch: &Batch) -> Option<Intent> {
         let next = self.waiting.get(&batch.claim.partition)?.front()?;
-        let continues =
-            next.claim == batch.claim && next.start == batch.end && !next.keys.is_empty();
-        continues.then(|| self.parts.intent(next))
+        let is_same_claim = next.claim == batch.claim;
+        (is_same_claim && continues(batch.end, next.start, &next.keys))
+            .then(|| self.parts.intent(next))
     }
 }
 
@@ -196,135 +204,137 @@ impl UploaderParts {
 
     /// Begins a batch, unless that is done, and brings its objects into the store. `None`: its
     /// claim has ended.
-    async fn place(&self, batch: Batch, is_begun: bool) -> Result<Option<Placed>, UploadError> {
+    async fn place(&self, batch: Batch, is_begun: bool) -> Result<Option<Travelling>, UploadError> {
         self.pulse.works();
         let claim = batch.claim;
         let Some(holding) = self.claims.holding(claim) else {
             debug!(self.log, "batch dropped, its claim has ended"; "partition" => claim.partition, "offset" => batch.start);
             return Ok(None);
         };
-        if batch.keys.is_empty() {
-            return Ok(Some(Placed {
-                batch,
-                created: Vec::new(),
-            }));
-        }
-        let replay = match &holding.purpose {
-            Purpose::Replay(replay) => Some(replay.clone()),
-            Purpose::Land { .. } => None,
+        let (passage, action) = Passage::new(plan(&batch, &holding, is_begun));
+        let mut travelling = Travelling {
+            batch,
+            passage,
+            holding,
+            next: None,
+            created: Vec::new(),
         };
-        if replay.is_none() && !is_begun {
-            let _waiting = self.pulse.waiting("the checkpoint");
-            let begin = Begin {
-                claim,
-                intent: self.intent(&batch),
-            };
-            // It may wait for the store, which is no hang of ours.
-            if self.checkpoint.begin.send(begin).await? == Sealed::Dropped {
-                return Ok(None);
-            }
-        }
-        self.pulse.works();
-        crate::fault::point("uploader").await;
-        match self
-            .create_objects(&batch, &holding, replay.as_deref())
-            .await?
-        {
-            Ok(created) => Ok(Some(Placed { batch, created })),
-            Err(reason) => {
-                let _waiting = self.pulse.waiting("the checkpoint");
-                self.checkpoint.upset.send(Upset { claim, reason }).await?;
-                Ok(None)
-            }
-        }
+        let last = self.travel(&mut travelling, action).await?;
+        Ok((last == PassageAction::Placed).then_some(travelling))
     }
 
     /// Lets the checkpoint say that a batch has landed.
-    async fn finish(&self, placed: Placed, next: Option<Intent>) -> Result<Outcome, UploadError> {
-        let Placed { batch, created } = placed;
-        let claim = batch.claim;
-        let next_begun = next.is_some();
-        let _waiting = self.pulse.waiting("the checkpoint");
-        if !batch.keys.is_empty() {
-            let landed = Landed {
-                claim,
-                last: batch.last,
-                next,
-            };
-            if self.checkpoint.landed.send(landed).await? == Sealed::Dropped {
-                return Ok(Outcome::Dropped);
-            }
-            self.tell(&batch, &created);
-        } else if batch.end > batch.start {
-            // Who comes next need not read the holes again, and sees that nothing is left there.
-            let to = batch.end;
-            self.checkpoint.holes.send(Holes { claim, to }).await?;
-        }
-        if batch.closes_claim {
-            self.checkpoint.closed.send(Closed { claim }).await?;
-        }
-        Ok(Outcome::Landed { next_begun })
+    async fn finish(&self, mut placed: Travelling) -> Result<Outcome, UploadError> {
+        let next_begun = placed.next.is_some();
+        let action = placed.passage.step(PassageEvent::Told);
+        Ok(match self.travel(&mut placed, action).await? {
+            PassageAction::Done => Outcome::Landed { next_begun },
+            _ => Outcome::Dropped,
+        })
     }
 
-    /// Brings the objects of a batch into the store, in their order. Says which it created.
-    async fn create_objects(
+    /// Does what the protocol says, until the batch is placed, done or dropped.
+    async fn travel(
         &self,
-        batch: &Batch,
-        holding: &Holding,
-        replay: Option<&Replay>,
-    ) -> Result<Result<Vec<LandedFile>, UpsetReason>, UploadError> {
-        let lost = replay.and_then(|replay| replay.lost);
-        let dead_letters = batch
-            .dead_letters
-            .iter()
-            .map(|file| file.offsets.clone())
-            .next();
-        let planned = batch.data.iter().map(|file| file.offsets.clone());
-        let (mut upload, mut action) = Upload::new(UploadPlan {
-            identity: (*holding.identity).clone(),
-            start: batch.start,
-            end: batch.end,
-            keys: batch.keys.clone(),
-            planned: planned.chain([dead_letters.unwrap_or_default()]).collect(),
-            read: batch.read.clone(),
-            lost,
-            word: replay.and_then(|replay| replay.pending.gap),
-        });
-        let mut created = Vec::new();
+        travelling: &mut Travelling,
+        mut action: PassageAction,
+    ) -> Result<PassageAction, UploadError> {
+        let claim = travelling.batch.claim;
         loop {
             let event = match action {
-                UploadAction::Finished => return Ok(Ok(created)),
-                UploadAction::ReplayForced(offsets) => {
-                    return Ok(Err(UpsetReason::ReplayForced(offsets)));
+                PassageAction::Placed | PassageAction::Done | PassageAction::Dropped => {
+                    return Ok(action);
                 }
-                UploadAction::AwaitWord => return Ok(Err(UpsetReason::AwaitWord)),
-                UploadAction::Foreign { key, why } => {
-                    return Ok(Err(UpsetReason::Foreign { key, why }));
+                PassageAction::Upload(action) => {
+                    PassageEvent::Upload(self.bring(travelling, action).await?)
                 }
-                UploadAction::Look { index } => self.look(&batch.keys[index]).await,
-                UploadAction::Create {
-                    index,
-                    offsets,
-                    gap,
-                } => {
-                    let rows = offsets.len();
-                    let body = self.body(batch, holding, index, offsets, gap, lost).await?;
-                    let bytes = body.len() as u64;
-                    let key = &batch.keys[index];
-                    let event = self.create(key, body).await;
-                    if event == UploadEvent::Created {
-                        created.push(LandedFile {
-                            key: key.clone(),
-                            rows,
-                            bytes,
-                            landed_at_ms: now_ms(),
-                        });
-                    }
-                    event
-                }
+                told => self.tell_checkpoint(travelling, claim, told).await?,
             };
             self.pulse.works();
-            action = upload.step(event);
+            action = travelling.passage.step(event);
+        }
+    }
+
+    /// Says something to the checkpoint actor, which may wait for the store: no hang of ours.
+    async fn tell_checkpoint(
+        &self,
+        travelling: &mut Travelling,
+        claim: ClaimId,
+        action: PassageAction,
+    ) -> Result<PassageEvent, UploadError> {
+        let _waiting = self.pulse.waiting("the checkpoint");
+        let Travelling { batch, created, .. } = &*travelling;
+        let sealed = match action {
+            PassageAction::Begin => {
+                let intent = self.intent(batch);
+                let begin = self.checkpoint.begin.send(Begin { claim, intent });
+                begin.await?
+            }
+            PassageAction::Landed => {
+                let landed = Landed {
+                    claim,
+                    last: batch.last,
+                    next: travelling.next.clone(),
+                };
+                let sealed = self.checkpoint.landed.send(landed).await?;
+                if sealed == Sealed::Yes {
+                    self.tell(batch, created);
+                }
+                sealed
+            }
+            PassageAction::Holes { to } => {
+                self.checkpoint.holes.send(Holes { claim, to }).await?;
+                return Ok(PassageEvent::Told);
+            }
+            PassageAction::Upset(reason) => {
+                self.checkpoint.upset.send(Upset { claim, reason }).await?;
+                return Ok(PassageEvent::Told);
+            }
+            _ => {
+                self.checkpoint.closed.send(Closed { claim }).await?;
+                return Ok(PassageEvent::Told);
+            }
+        };
+        Ok(PassageEvent::Sealed(sealed == Sealed::Yes))
+    }
+
+    /// Creates or reads an object of a batch.
+    async fn bring(
+        &self,
+        travelling: &mut Travelling,
+        action: UploadAction,
+    ) -> Result<UploadEvent, UploadError> {
+        let Travelling {
+            batch,
+            holding,
+            created,
+            ..
+        } = travelling;
+        crate::fault::point("uploader").await;
+        match action {
+            UploadAction::Create {
+                index,
+                offsets,
+                gap,
+            } => {
+                let rows = offsets.len();
+                let body = self.body(batch, holding, index, offsets, gap).await?;
+                let bytes = body.len() as u64;
+                let key = &batch.keys[index];
+                let event = self.create(key, body).await;
+                if event == UploadEvent::Created {
+                    created.push(LandedFile {
+                        key: key.clone(),
+                        rows,
+                        bytes,
+                        landed_at_ms: now_ms(),
+                    });
+                }
+                Ok(event)
+            }
+            UploadAction::Look { index } => Ok(self.look(&batch.keys[index]).await),
+            // The passage makes an end of every other.
+            _ => Ok(UploadEvent::Absent),
         }
     }
 
@@ -337,8 +347,8 @@ impl UploaderParts {
         index: usize,
         offsets: OffsetSet,
         gap: Option<[i64; 2]>,
-        lost: Option<[i64; 2]>,
     ) -> Result<Bytes, UploadError> {
+        let lost = lost(holding);
         let is_dead_letters = index + 1 == batch.keys.len();
         let file = if is_dead_letters {
             batch.dead_letters.as_ref()
@@ -520,6 +530,38 @@ impl Handler<Drain> for Uploader {
                 idle.await;
             }
         })
+    }
+}
+
+/// What a batch's way begins with.
+fn plan(batch: &Batch, holding: &Holding, is_begun: bool) -> PassagePlan {
+    let dead_letters = batch.dead_letters.as_ref().map(|file| file.offsets.clone());
+    let data = batch.data.iter().map(|file| file.offsets.clone());
+    let (is_replay, word) = match &holding.purpose {
+        Purpose::Replay(replay) => (true, replay.pending.gap),
+        Purpose::Land { .. } => (false, None),
+    };
+    PassagePlan {
+        upload: UploadPlan {
+            identity: (*holding.identity).clone(),
+            start: batch.start,
+            end: batch.end,
+            keys: batch.keys.clone(),
+            planned: data.chain([dead_letters.unwrap_or_default()]).collect(),
+            read: batch.read.clone(),
+            lost: lost(holding),
+            word,
+        },
+        is_begun: is_begun || is_replay,
+        closes_claim: batch.closes_claim,
+    }
+}
+
+/// The offsets of a replay's range that Kafka no longer has.
+fn lost(holding: &Holding) -> Option<[i64; 2]> {
+    match &holding.purpose {
+        Purpose::Replay(replay) => replay.lost,
+        Purpose::Land { .. } => None,
     }
 }
 

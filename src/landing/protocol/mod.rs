@@ -2,15 +2,18 @@
 //! and the same functions run in the model checker.
 //!
 //! The way of a batch through the files: [`claim`] (read, fence, compare with Kafka, decide where
-//! to start), [`batch`] (begin, landed, holes, stopped: what is swapped in), [`swap`] (one
-//! compare-and-swap until it is resolved), [`upload`] (which object holds what). What they read
-//! and write: [`checkpoint`], [`footer`], [`keys`].
+//! to start), [`passage`] (begun, uploaded, landed), [`upload`] (which object holds what),
+//! [`held`] (what is asked of a claimed checkpoint, and what it comes to), [`batch`] (begin,
+//! landed, holes, stopped: what is swapped in), [`swap`] (one compare-and-swap until it is
+//! resolved). What they read and write: [`checkpoint`], [`footer`], [`keys`].
 
 pub mod batch;
 pub mod checkpoint;
 pub mod claim;
 pub mod footer;
+pub mod held;
 pub mod keys;
+pub mod passage;
 #[cfg(test)]
 mod samples;
 pub mod swap;

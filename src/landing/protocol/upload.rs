@@ -78,6 +78,22 @@ pub enum UploadAction {
     },
 }
 
+/// Why an upload cannot be finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpsetReason {
+    /// Read the range again with these offsets forced among the dead letters.
+    ReplayForced(OffsetSet),
+    /// Records of the range are lost, and the operator has not given his word.
+    AwaitWord,
+    /// An object of a listed key is somebody else's.
+    Foreign {
+        /// Its key.
+        key: String,
+        /// What differs.
+        why: String,
+    },
+}
+
 /// What an upload begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadPlan {

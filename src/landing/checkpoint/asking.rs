@@ -1,0 +1,191 @@
+//! The checkpoint actor's half behind the claim: what the uploader, the accumulator and the
+//! subscriber ask of a held checkpoint, and how a claim ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{error, warn};
+
+use crate::landing::claims::Holding;
+use crate::landing::protocol::Now;
+use crate::landing::protocol::checkpoint::Checkpoint;
+use crate::landing::protocol::claim::VANISHED;
+use crate::landing::protocol::footer::is_unknown;
+use crate::landing::protocol::held::{Ending, Held, Request, Settled, Work, WorkAction, WorkEvent};
+use crate::messages::{ClaimId, Command, STOPPED_RECHECK, Sealed, Unreadable};
+use crate::status::{PartitionState, now_ms};
+
+use super::{Desk, FENCED_RETRY, claim_id, jittered};
+
+impl Desk {
+    /// Does what is asked of a claim's checkpoint, if the claim still counts.
+    pub(super) async fn ask(&self, claim: ClaimId, request: Request) -> Sealed {
+        let slot = self.slot(claim.partition);
+        let mut slot = slot.lock().await;
+        let Some(held) = self.current(&slot, claim) else {
+            return Sealed::Dropped;
+        };
+        let is_landed = matches!(request, Request::Landed { .. });
+        let Settled {
+            held,
+            sealed,
+            commit,
+            ending,
+        } = self.settle(claim.partition, held, request).await;
+        if let Some(held) = &held {
+            self.note(claim.partition, &held.checkpoint);
+            self.update_identity(claim, &held.checkpoint);
+        }
+        *slot = held;
+        if let Some(offset) = commit {
+            if is_landed {
+                self.parts.pulse.works();
+                crate::fault::point("checkpoint").await;
+                self.forced.borrow_mut().remove(&claim.partition);
+            }
+            let partition = claim.partition;
+            self.command(Command::Commit { partition, offset });
+        }
+        if let Some(ending) = ending {
+            self.ended(claim, ending);
+        }
+        match sealed {
+            true => Sealed::Yes,
+            false => Sealed::Dropped,
+        }
+    }
+
+    /// Asks and swaps what the protocol says, until a request is answered.
+    pub(super) async fn settle(&self, partition: i32, held: Held, request: Request) -> Settled {
+        let (terms, names) = (self.terms(partition), self.names.clone());
+        let (mut work, mut action) = Work::new(terms, names, held, request, &Now::at(now_ms()));
+        loop {
+            let event = match action {
+                WorkAction::Done(settled) => return *settled,
+                WorkAction::AskTopic => WorkEvent::Topic(self.topic().await),
+                WorkAction::Swap {
+                    checkpoint,
+                    condition,
+                } => {
+                    let ledger = &self.parts.ledger;
+                    WorkEvent::Swapped(ledger.swap(partition, &checkpoint, condition).await)
+                }
+            };
+            action = work.step(event, &Now::at(now_ms()));
+        }
+    }
+
+    fn current(&self, slot: &Option<Held>, claim: ClaimId) -> Option<Held> {
+        let held = slot
+            .as_ref()
+            .filter(|held| claim_id(claim.partition, held) == claim)?;
+        self.parts.claims.is_current(claim).then(|| held.clone())
+    }
+
+    /// An id that was unknown at the claim may be known by now; footers name it from then on.
+    fn update_identity(&self, claim: ClaimId, checkpoint: &Checkpoint) {
+        let Some(holding) = self.parts.claims.holding(claim) else {
+            return;
+        };
+        let known = &holding.identity;
+        let learned = |known: &str, now: &str| is_unknown(known) && !is_unknown(now);
+        if learned(&known.topic_id, &checkpoint.topic_id)
+            || learned(&known.cluster_id, &checkpoint.cluster_id)
+        {
+            let identity = Arc::new(self.identity(claim.partition, checkpoint));
+            self.parts.claims.hold(
+                claim,
+                Holding {
+                    identity,
+                    ..holding
+                },
+            );
+        }
+    }
+
+    /// Ends a claim, and has the partition claimed again while it is still assigned.
+    fn ended(&self, claim: ClaimId, ending: Ending) {
+        let partition = claim.partition;
+        let after = match ending {
+            Ending::Replayed => Duration::ZERO,
+            Ending::Forced(offsets) => {
+                warn!(self.parts.log, "objects of a batch hold other records than ours would, the rest becomes dead letters";
+                    "partition" => partition, "records" => offsets.len());
+                let mut forced = self.forced.borrow_mut();
+                let known = forced.entry(partition).or_default();
+                *known = known.union(&offsets);
+                Duration::ZERO
+            }
+            Ending::Fenced => {
+                self.say_fenced(partition);
+                jittered(FENCED_RETRY)
+            }
+            Ending::Refused(refused) => {
+                warn!(self.parts.log, "batch refused, the partition is claimed again"; "partition" => partition,
+                    "epoch" => claim.epoch, "error" => %refused);
+                jittered(FENCED_RETRY)
+            }
+            Ending::Vanished => {
+                self.say_stopped(partition, VANISHED);
+                STOPPED_RECHECK
+            }
+            Ending::Stopped(cause) => {
+                self.say_stopped(partition, &cause);
+                STOPPED_RECHECK
+            }
+        };
+        self.parts.claims.end(claim);
+        self.closed.notify_waiters();
+        self.command(Command::Reclaim { claim, after });
+    }
+
+    pub(super) fn say_fenced(&self, partition: i32) {
+        warn!(self.parts.log, "another writer was faster, the partition is claimed again while it is ours"; "partition" => partition);
+        self.parts.status.count(
+            "groundtrack_fenced_total",
+            &[("topic", &self.names.topic)],
+            1,
+        );
+    }
+
+    pub(super) fn say_stopped(&self, partition: i32, cause: &str) {
+        error!(self.parts.log, "partition stopped"; "partition" => partition, "error" => cause);
+        self.set_state(partition, PartitionState::Stopped(cause.to_owned()));
+    }
+
+    fn command(&self, command: Command) {
+        // The consumer's thread is gone only when the generation ends.
+        let _ = self.parts.commands.send(command);
+    }
+
+    /// What was read before lands first; then the partition stops.
+    pub(super) async fn unreadable(&self, message: Unreadable) {
+        let claim = message.claim;
+        let partition = claim.partition;
+        let held = {
+            let slot = self.slot(partition);
+            let slot = slot.lock().await;
+            self.current(&slot, claim)
+        };
+        self.wait_until_closed(partition).await;
+        let cause = format!(
+            "unreadable: offset {} of kafka's log cannot be read ({}); to go on, delete the records up to behind it \
+             (kafka-delete-records) and pass the gap that is then named",
+            message.offset, message.error
+        );
+        let slot = self.slot(partition);
+        let mut slot = slot.lock().await;
+        let newest = slot
+            .as_ref()
+            .filter(|newest| claim_id(partition, newest) == claim)
+            .cloned()
+            .or(held);
+        if let Some(held) = newest {
+            let settled = self.settle(partition, held, Request::Stop(cause)).await;
+            *slot = settled.held;
+            if let Some(ending) = settled.ending {
+                self.ended(claim, ending);
+            }
+        }
+    }
+}
