@@ -2,7 +2,7 @@
 """Audits what groundtrack landed, by other people's libraries: every record once, nothing else.
 
     pip install pyarrow confluent-kafka
-    tests/audit.py ROOT --topic TOPIC --group GROUP --expect topic [--values]
+    tests/audit.py ROOT --topic TOPIC --group GROUP --expect topic [--values] [--produced DIR]
 
 ROOT is what store.url says: s3://BUCKET[/PREFIX] (--endpoint for a server of one's own; the
 credentials are in the environment), file:///FOLDER or a folder. Checked, for each partition:
@@ -12,6 +12,8 @@ credentials are in the environment), file:///FOLDER or a folder. Checked, for ea
   footers      tell the range and number of rows that are there; the files that they list exist
   offsets      each of [first, end) is in exactly one row, with its partition's number
   checkpoints  nothing is begun, nothing is stopped, and next_offset is the expected end
+  --produced   ids: each record that the chaos harness's feed had acknowledged is there once, at
+               the offset that Kafka said, as the row or dead letter that follows from its id
   --values     rows hold what json.loads says of the topic's records: timestamp, message,
                longitude, latitude; records that are no JSON object are dead letters, byte for byte
 
@@ -22,6 +24,7 @@ commas between, each range beginning at 0; or PARTITION=FIRST:END. Offsets that 
 
 import argparse
 import collections
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -49,6 +52,7 @@ ISS = {
     "latitude": ("iss_position", "latitude"),
 }
 SHOWN_MAX = 20
+READERS = 4
 
 
 class File:
@@ -68,7 +72,16 @@ class Audit:
     def __init__(self, arguments):
         self.arguments = arguments
         self.wrong = []
+        # By batch: the files that the first footer lists.
+        self.lists = {}
         self.fs, self.base = open_root(arguments.root, arguments.endpoint)
+        self.data_folders = arguments.data.split(",")
+        self.readers = concurrent.futures.ThreadPoolExecutor(READERS)
+        self.produced = None
+        if arguments.produced:
+            from chaos import landed
+
+            self.produced = landed.Check(arguments.produced, self.complain)
 
     def complain(self, text):
         self.wrong.append(text)
@@ -101,7 +114,7 @@ class Audit:
 
     def file(self, key):
         dead = key.startswith(self.arguments.dead_letters + "/")
-        if not dead and not key.startswith(self.arguments.data + "/"):
+        if not dead and not any(key.startswith(data + "/") for data in self.data_folders):
             return None
         folders, _, name = key.rpartition("/")
         match = NAME.fullmatch(name)
@@ -145,6 +158,9 @@ class Audit:
         for what, (says, is_) in told.items():
             if says != is_:
                 self.complain(f"{file.key}: its footer says {what} {says}, it is {is_}")
+        agreed = self.lists.setdefault((file.partition, *file.range), batch["keys"])
+        if agreed != batch["keys"]:
+            self.complain(f"{file.key} lists other files than another of its batch")
         if file.key not in batch["keys"]:
             self.complain(f"{file.key} is not in its own batch's list")
         for key in batch["keys"]:
@@ -161,6 +177,8 @@ class Audit:
             columns = ["kafka_partition", "kafka_offset"]
             if self.arguments.values:
                 columns += ["value"] if file.dead else list(ISS)
+            if self.produced:
+                columns += self.produced.columns(file.dead, parquet.schema_arrow.names)
             table = parquet.read(columns)
         here = pyarrow.compute.unique(table["kafka_partition"]).to_pylist()
         if table.num_rows and here != [file.partition]:
@@ -175,6 +193,8 @@ class Audit:
         """Every offset of [first, end) once: sorted, they are the numbers themselves."""
         chunks = [chunk for table in tables for chunk in table["kafka_offset"].chunks]
         found = pyarrow.chunked_array(chunks, pyarrow.int64()).combine_chunks()
+        if found.sort().equals(pyarrow.array(range(first, end), pyarrow.int64())):
+            return 0, 0
         counts = pyarrow.compute.value_counts(found)
         values, times = counts.field(0), counts.field(1)
         doubled = values.filter(pyarrow.compute.greater(times, 1)).sort()
@@ -248,7 +268,8 @@ class Audit:
         for partition, (first, end) in sorted(expected.items()):
             mine = sorted(files[partition], key=lambda file: (file.first, file.dead, file.key))
             batches = self.tiling(partition, mine, first, end)
-            tables = [self.read(file, keys) for file in mine]
+            # Most of the time is spent waiting for the store.
+            tables = list(self.readers.map(lambda file: self.read(file, keys), mine))
             missing, extra = self.offsets(partition, tables, first, end)
             next_offset = self.checkpoint(partition, checkpoints.get(partition), first, end)
             rows = {dead: 0 for dead in (False, True)}
@@ -256,6 +277,8 @@ class Audit:
                 rows[file.dead] += table.num_rows
             if arguments.values:
                 self.values(partition, mine, tables, first, end)
+            if self.produced:
+                self.produced.partition(partition, mine, tables)
             line = [partition, first, end, rows[False], rows[True], len(mine), batches]
             line += [next_offset, missing, extra]
             print(" ".join(f"{'-' if cell is None else cell:>10}" for cell in line), flush=True)
@@ -395,7 +418,8 @@ def main():
     parser.add_argument("--values", action="store_true")
     parser.add_argument("--brokers", help="default: the Kafka that servers.py started")
     parser.add_argument("--endpoint", help="default: the MinIO that servers.py started")
-    parser.add_argument("--data", default="parquet_files")
+    parser.add_argument("--produced", metavar="DIR", help="what the chaos harness's feed noted")
+    parser.add_argument("--data", default="parquet_files", help="with commas between: several")
     parser.add_argument("--dead-letters", default="dead_letters")
     parser.add_argument("--checkpoints", default="checkpoints")
     return Audit(parser.parse_args()).run()

@@ -1,420 +1,104 @@
 #!/usr/bin/env python3
-"""Kills, outages and panics in the midst of landing, each followed by an audit.
+"""Storms: everything that may befall the landing, at once, under load; then an audit.
 
-    pip install pyarrow confluent-kafka
-    tests/servers/servers.py run --only kafka,minio -- tests/chaos.py [--records N] [--kills 10]
+    pip install -r tests/requirements.txt
+    tests/servers/servers.py run --only kafka,minio -- tests/chaos.py
+    ... -- tests/chaos.py --long        1,000 kills, 100 zombies, 20 million records (an hour)
+    ... -- tests/chaos.py --short       50 kills, 5 zombies (a few minutes)
     ... -- tests/chaos.py --outages     Kafka, then MinIO, is stopped and started under the service
     ... -- tests/chaos.py --panics      each of the seven actors panics once (debug build)
     ... -- tests/chaos.py --hangs       each of the seven actors hangs once (debug build)
 
-Without one of the three: `run --until-caught-up` with small files is killed (SIGKILL) at random
-moments, started again each time, and at last left to finish. The seed is printed, and --seed
-repeats its choices; the machine's own timing is not repeated. The topics hold records that are
-no JSON, and tombstones, among the good ones. Exit code 1: something was lost, doubled or stuck.
+A storm: records are produced all the while; the processes of one group (some static members, some
+not; eager, cooperative or KIP-848) are killed (SIGKILL), stopped past their session and continued
+(zombies), replaced under their own id while stopped, reloaded with valid and invalid files, sent
+away and called back; requests to the store are cut, delayed, answered with 503 or 409, before or
+after they took effect, or take effect late; connections to Kafka are cut and stalled; Kafka and
+MinIO are stopped and killed. A kill strikes at a certain request, after some objects, or at a
+random time. In the end all that was produced must be in the store without any restart, everybody
+must leave with 0, and every record must have landed once, byte for byte (tests/audit.py).
+
+The seed is printed; from it follow the schedule and which requests meet which fault. The machine's
+own timing is not repeated. A failure prints the seed and keeps the folder: logs, configurations,
+schedule, what was produced, and a copy of the bucket. Exit code 1: something was lost, doubled,
+stray or stuck, or a process panicked or said that a person must act.
 """
 
 import argparse
 import contextlib
-import http.server
-import json
-import math
 import os
 import pathlib
 import random
-import signal
-import subprocess
+import shutil
 import sys
 import tempfile
-import threading
-import time
-import urllib.request
+import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rig
 
 try:
-    import confluent_kafka
-    import confluent_kafka.admin
-except ModuleNotFoundError:
-    raise SystemExit("confluent_kafka is not installed: pip install pyarrow confluent-kafka")
+    import confluent_kafka  # noqa: F401
+    import numpy  # noqa: F401
+    import pyarrow  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"{missing.name} is not installed: pip install -r tests/requirements.txt")
 
-INGEST = ["poller", "publisher"]
-LANDING = ["subscriber", "flattener", "accumulator", "uploader", "checkpoint"]
+from chaos import injected
+from chaos.process import Failed
+from chaos.proxy import KafkaProxy, Loop
+from chaos.report import Tables
+from chaos.storm import Storm
 
-# A debug build on a busy machine; what takes longer is stuck.
-WITHIN_S = 120
-
-
-class Failed(Exception):
-    """Something that must hold does not."""
-
-
-# --- what is landed --------------------------------------------------------------------------
+# How many storms, and of each: kills, zombies, records, records a second.
+LONG = {"storms": 10, "kills": 100, "zombies": 10, "records": 2_000_000, "rate": 12_000}
+SHORT = {"storms": 1, "kills": 50, "zombies": 5, "records": 200_000, "rate": 3_000}
 
 
-def create_topic(topic, partitions):
-    brokers = rig.variable("GROUNDTRACK_TEST_KAFKA")
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": brokers})
-    new = confluent_kafka.admin.NewTopic(topic, partitions, 1)
-    admin.create_topics([new])[topic].result(WITHIN_S)
-
-
-def iss_now(number):
-    """An answer of Open Notify's kind; no two numbers give the same."""
-    return {
-        "message": "success",
-        "timestamp": 1_735_520_478 + number,
-        "iss_position": {
-            "latitude": f"{51.6 * math.sin(number / 886):.4f}",
-            "longitude": f"{number * 0.0647 % 360 - 180:.4f}",
-        },
-    }
-
-
-def value(number, chance):
-    """Good for the most part; text that is no JSON object, and tombstones, in between."""
-    dice = chance.random()
-    if dice < 0.002:
-        return None
-    if dice < 0.01:
-        return chance.choice([b"", b"no JSON", b'{"message": ', b"[1, 2]", b"\xff\xfe", b"7"])
-    body = iss_now(number)
-    keys = list(body)
-    chance.shuffle(keys)
-    return json.dumps({key: body[key] for key in keys}).encode()
-
-
-class Feed:
-    """Fills a topic, in one go or at a rate in a thread of its own."""
-
-    def __init__(self, topic, partitions, chance):
-        brokers = rig.variable("GROUNDTRACK_TEST_KAFKA")
-        settings = {"bootstrap.servers": brokers, "linger.ms": 20, "log_level": 0}
-        self.producer = confluent_kafka.Producer(settings)
-        self.topic, self.partitions = topic, partitions
-        self.chance = random.Random(chance.random())
-        self.sent = 0
-        self.ended = threading.Event()
-
-    def send(self, records):
-        for number in range(self.sent, self.sent + records):
-            partition = self.chance.randrange(self.partitions)
-            while True:
-                try:
-                    body = value(number, self.chance)
-                    self.producer.produce(self.topic, body, partition=partition)
-                    break
-                except BufferError:
-                    self.producer.poll(0.1)
-        self.sent += records
-        self.producer.poll(0)
-
-    def flush(self):
-        if left := self.producer.flush(WITHIN_S):
-            raise Failed(f"Kafka did not take {left} records of the test's own")
-
-    @contextlib.contextmanager
-    def flowing(self, per_second):
-        def flow():
-            while not self.ended.wait(0.1):
-                self.send(per_second // 10)
-
-        thread = threading.Thread(target=flow, daemon=True)
-        thread.start()
+def storms(arguments, folder):
+    loop = Loop()
+    kafka_proxy = KafkaProxy(
+        loop,
+        rig.variable("GROUNDTRACK_TEST_KAFKA_PROXIED"),
+        rig.variable("GROUNDTRACK_TEST_KAFKA_BEHIND"),
+    )
+    tables, produced, failed = Tables(), 0, []
+    for seed in range(arguments.seed, arguments.seed + arguments.storms):
+        place = pathlib.Path(folder) / f"seed-{seed}"
+        storm = Storm(arguments, seed, place, loop, kafka_proxy)
+        print(f"\nseed {seed}: {storm.schedule.protocol}, {storm.schedule.partitions} partitions, "
+              f"{sum(storm.schedule.static)} of {arguments.instances} static", flush=True)  # fmt: skip
         try:
-            yield
-        finally:
-            self.ended.set()
-            thread.join()
-            self.flush()
-
-
-class OpenNotify(http.server.ThreadingHTTPServer):
-    """The source: each answer is one second further than the last."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.served = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/iss-now.json"
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.served += 1
-        body = json.dumps(iss_now(self.server.served)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-# --- groundtrack under test ------------------------------------------------------------------
-
-
-class Process:
-    """A groundtrack that runs, and its log."""
-
-    def __init__(self, program, config, *arguments, log, faults=None):
-        self.log = pathlib.Path(log)
-        self.lines, self.rest, self.read_to = [], b"", 0
-        environment = dict(os.environ)
-        if faults:
-            environment["GROUNDTRACK_FAULTS"] = faults
-        with open(self.log, "wb") as output:
-            command = [program, "run", "--config", config, *arguments]
-            self.process = subprocess.Popen(command, stderr=output, env=environment)
-
-    def look(self):
-        """Reads what was logged since the last look."""
-        with open(self.log, "rb") as log:
-            log.seek(self.read_to)
-            new = log.read()
-        self.read_to += len(new)
-        *whole, self.rest = (self.rest + new).split(b"\n")
-        for line in whole:
-            try:
-                self.lines.append(json.loads(line))
-            except ValueError:
-                self.lines.append({"level": "TEXT", "msg": line.decode(errors="replace")})
-
-    def count(self, message):
-        self.look()
-        return sum(line["msg"] == message for line in self.lines)
-
-    def said(self, since=0, levels=("WARN", "ERRO", "CRIT")):
-        """Its warnings, each message once with how often."""
-        self.look()
-        counts = {}
-        for line in self.lines[since:]:
-            if line["level"] in levels:
-                about = line.get("error") or line.get("place") or ""
-                text = f"{line['level']} {line['msg']}"
-                counts.setdefault(text, [0, about])[0] += 1
-        return [f"{text} ({number}) {about}" for text, (number, about) in counts.items()]
-
-    def wait_for(self, what, condition, within_s=WITHIN_S):
-        deadline = time.monotonic() + within_s
-        while not condition():
-            if self.process.poll() is not None and not condition():
-                raise Failed(f"it ended with {self.process.returncode}, before {what}{self.tail()}")
-            if time.monotonic() > deadline:
-                raise Failed(f"not within {within_s} s: {what}{self.tail()}")
-            time.sleep(0.01)
-
-    def tail(self):
-        lines = self.log.read_text(errors="replace").splitlines()[-15:]
-        return "".join(f"\n    | {line[:400]}" for line in lines)
-
-    def end(self, how=None, within_s=WITHIN_S):
-        """Its exit code, after a signal or by itself."""
-        if how is not None:
-            self.process.send_signal(how)
-        try:
-            return self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise Failed(f"it does not end{self.tail()}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-class Scene:
-    """A topic, a configuration, and the processes that ran with it."""
-
-    def __init__(self, arguments, folder, name, chance, **tables):
-        self.arguments, self.folder, self.name = arguments, folder, name
-        self.topic = name
-        self.partitions = arguments.partitions
-        self.runs = 0
-        create_topic(self.topic, self.partitions)
-        self.feed = Feed(self.topic, self.partitions, chance)
-        self.config = rig.configuration(folder, name, self.topic, name, **tables)
-
-    def start(self, *more, faults=None):
-        self.runs += 1
-        log = pathlib.Path(self.folder) / f"{self.name}-{self.runs}.log"
-        return Process(self.arguments.program, self.config, *more, log=log, faults=faults)
-
-    def catch_up(self):
-        """Lands what is left, and audits everything."""
-        with self.start("--until-caught-up") as process:
-            if code := process.end(within_s=5 * WITHIN_S):
-                raise Failed(f"--until-caught-up ended with {code}{process.tail()}")
-        audit = [
-            sys.executable, str(rig.REPOSITORY / "tests" / "audit.py"),
-            f"s3://{rig.variable('GROUNDTRACK_TEST_BUCKET')}/{self.name}",
-            "--topic", self.topic, "--group", self.name, "--expect", "topic", "--values",
-        ]  # fmt: skip
-        if subprocess.run(audit).returncode:
-            raise Failed(f"the audit of {self.topic}")
-
-
-# --- kills -----------------------------------------------------------------------------------
-
-
-def kills(arguments, folder, chance):
-    files = {"max_rows": arguments.max_rows}
-    scene = Scene(arguments, folder, f"kills-{os.getpid()}", chance, files=files)
-    scene.feed.send(arguments.records)
-    scene.feed.flush()
-    killed = 0
-    while killed < arguments.kills:
-        with scene.start("--until-caught-up") as process:
-            when = kill_at_random(process, chance)
-            code = process.end(within_s=1)
-        if when is None:
-            if code:
-                raise Failed(f"it ended with {code}{process.tail()}")
-            # It was done before its time had come.
-            scene.feed.send(arguments.records // 2)
-            scene.feed.flush()
+            storm.run()
+        except (Failed, OSError) as error:
+            tables.add(storm)
+            keep(storm, error)
+            failed.append(seed)
+            if arguments.fail_fast:
+                break
             continue
-        killed += 1
-        print(f"kill {killed}: {when}, {process.count('file landed')} files landed", flush=True)
-    scene.catch_up()
-
-
-def kill_at_random(process, chance):
-    """Kills it, half of the times while it starts and claims, else soon after a file has landed.
-    Tells when; None: it ended by itself."""
-    since = time.monotonic()
-    files = chance.choice([0, 0, 0, 1, 2, 4, 8])
-    delay_s = chance.uniform(0, 1.0 if files == 0 else 0.1)
-    while process.process.poll() is None:
-        if process.count("file landed") >= files:
-            time.sleep(delay_s)
-            if process.process.poll() is None:
-                process.process.kill()
-                process.process.wait()
-                return f"after {time.monotonic() - since:.2f} s"
-        time.sleep(0.002)
-    return None
-
-
-# --- outages ---------------------------------------------------------------------------------
-
-
-def outages(arguments, folder, chance):
-    port = rig.free_port()
-    files = {"max_rows": arguments.max_rows, "max_age": "1s"}
-    web = {"listen": f"127.0.0.1:{port}"}
-    scene = Scene(arguments, folder, f"outages-{os.getpid()}", chance, files=files, web=web)
-    with scene.start() as process, scene.feed.flowing(per_second=10_000):
-        process.wait_for("the first files", lambda: process.count("file landed") > 4)
-        for server in ("kafka", "minio"):
-            outage(process, server, chance.uniform(8, 15), port)
-        if code := process.end(signal.SIGTERM):
-            raise Failed(f"SIGTERM ended it with {code}{process.tail()}")
-    scene.catch_up()
-
-
-def outage(process, server, lasts_s, port):
-    since = len(process.lines)
-    control(process, "stop", server)
-    time.sleep(lasts_s)
-    process.wait_for("the warning", lambda: process.said(since), within_s=60)
-    health, troubles = health_of(port)
-    control(process, "start", server)
-    landed = process.count("file landed")
-    back = time.monotonic()
-    process.wait_for("files again", lambda: process.count("file landed") > landed + 8)
-    print(f"{server} was away for {lasts_s:.0f} s: {health}; landing {time.monotonic() - back:.1f} s"
-          " after its return")  # fmt: skip
-    for text in [*troubles, *process.said(since)]:
-        print(f"    {text[:200]}")
-    restarts = {group["name"]: group["restarts"] for group in status(port)["groups"]}
-    if any(restarts.values()):
-        raise Failed(f"an outage is no failure, but there were restarts: {restarts}")
-
-
-def control(process, action, server):
-    if process.process.poll() is not None:
-        raise Failed(f"it ended with {process.process.returncode}{process.tail()}")
-    script = rig.variable("GROUNDTRACK_TEST_CONTROL")
-    subprocess.run([sys.executable, script, action, server], check=True)
-
-
-def status(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=10) as answer:
-        return json.load(answer)
-
-
-def health_of(port):
-    now = status(port)
-    return now["health"], [f"{t['place']}: {t['text']}" for t in now["troubles"]]
-
-
-# --- panics and hangs ------------------------------------------------------------------------
-
-
-def faults(arguments, folder, chance, kind):
-    failed = []
-    for actor in INGEST + LANDING:
-        try:
-            fault(arguments, folder, chance, actor, kind)
-        except Failed as error:
-            failed.append(f"{actor}: {error}")
-            print(f"FAILED {failed[-1]}", flush=True)
+        tables.add(storm)
+        produced += storm.produced
+        print(f"seed {seed}: {storm.produced} records, {storm.done['kill']} kills, "
+              f"{storm.done['zombie']} zombies, {storm.lasted_s:.0f} s, of which the audit "
+              f"{storm.audited_s:.0f}: every record once", flush=True)  # fmt: skip
+        storm.tidy()
+        if not arguments.keep:
+            shutil.rmtree(place)
+    tables.print()
+    print(f"\n{arguments.storms - len(failed)} of {arguments.storms} storms passed: {produced} "
+          f"records, {tables.kills.total()} kills, {tables.stops.total()} zombies")  # fmt: skip
     if failed:
-        raise Failed(f"{len(failed)} of {len(INGEST + LANDING)} actors")
+        raise Failed(f"seeds {failed}; what is left of them is in {folder}")
 
 
-def fault(arguments, folder, chance, actor, kind):
-    port = rig.free_port()
-    source = OpenNotify()
-    tables = {
-        "source": {"url": source.url, "interval": "300ms", "timeout": "200ms"},
-        "files": {"max_age": "1s", "max_rows": 1000},
-        "web": {"listen": f"127.0.0.1:{port}"},
-        "supervision": {"backoff": "500ms", "heartbeat": "3s"},
-    }
-    scene = Scene(arguments, folder, f"{kind}-{actor}-{os.getpid()}", chance, **tables)
-    with scene.start(faults=f"{actor}={kind}@2") as process:
-        # Others publish too, so that the landing has work while the source is restarted.
-        with scene.feed.flowing(per_second=500):
-            group = "ingest" if actor in INGEST else "landing"
-            seen = {}
-
-            def restarted():
-                with contextlib.suppress(OSError):
-                    for one in status(port)["groups"]:
-                        seen[one["name"]] = one
-                return seen.get(group, {}).get("restarts", 0) > 0
-
-            process.wait_for(f"a restart of {group}", restarted)
-            landed, served = process.count("file landed"), source.served
-            process.wait_for(
-                "landing goes on",
-                lambda: process.count("file landed") > landed + 4 and source.served > served + 4,
-            )
-        restarts = {name: one["restarts"] for name, one in seen.items()}
-        if code := process.end(signal.SIGTERM):
-            raise Failed(f"SIGTERM ended it with {code}{process.tail()}")
-        print(f"{actor} {kind}: restarts {restarts}: {seen[group]['last_failure']}")
-        for text in process.said():
-            print(f"    {text[:200]}")
-    source.shutdown()
-    scene.catch_up()
-
-
-# --- all -------------------------------------------------------------------------------------
+def keep(storm, error):
+    """What a search for the cause needs."""
+    (storm.folder / "failure.txt").write_text("".join(traceback.format_exception(error)))
+    storm.write_struck()
+    with contextlib.suppress(OSError, SystemExit):
+        storm.keep_bucket()
+    print(f"FAILED seed {storm.seed}: {error}\nkept: {storm.folder}", flush=True)
 
 
 def main():
@@ -422,38 +106,45 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--outages", action="store_true")
-    what.add_argument("--panics", action="store_true")
-    what.add_argument("--hangs", action="store_true")
-    parser.add_argument("--records", type=int, default=400_000)
-    parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--max-rows", type=int, default=5000, help="of a file")
-    parser.add_argument("--kills", type=int, default=10)
+    for name in ("long", "short", "outages", "panics", "hangs"):
+        what.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--storms", type=int, help="one after another, each with the next seed")
+    parser.add_argument("--kills", type=int)
+    parser.add_argument("--zombies", type=int)
+    parser.add_argument("--records", type=int, help="at least so many")
+    parser.add_argument("--rate", type=int, help="records a second while it storms")
+    parser.add_argument("--instances", type=int, default=3)
+    parser.add_argument("--protocol", choices=["any", "eager", "cooperative", "consumer"],
+                        default="any")  # fmt: skip
+    parser.add_argument("--partitions", type=int, default=4, help="not of a storm")
+    parser.add_argument("--max-rows", type=int, help="of a file; default: by the seed")
     parser.add_argument("--binary", metavar="FILE", help="groundtrack; default: one of the builds")
-    parser.add_argument("--keep", metavar="DIR", help="keep logs and configurations here")
+    parser.add_argument("--keep", metavar="DIR", help="keep everything here, failed or not")
+    parser.add_argument("--fail-fast", action="store_true", help="no further storm after a failure")
     arguments = parser.parse_args()
+    for name, number in (LONG if arguments.long else SHORT).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, number)
     in_debug = arguments.panics or arguments.hangs
     profiles = ["debug"] if in_debug else ["release", "debug"]
     arguments.program = rig.binary("groundtrack", profiles, arguments.binary)
     print(f"seed {arguments.seed}, {arguments.program}", flush=True)
+    folder = arguments.keep or tempfile.mkdtemp(prefix="groundtrack-chaos-")
+    os.makedirs(folder, exist_ok=True)
     chance = random.Random(arguments.seed)
-    with contextlib.ExitStack() as stack:
-        folder = arguments.keep
-        if folder:
-            os.makedirs(folder, exist_ok=True)
+    try:
+        if arguments.outages:
+            injected.outages(arguments, folder, chance)
+        elif in_debug:
+            injected.faults(arguments, folder, chance, "panic" if arguments.panics else "hang")
         else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="groundtrack-chaos-"))
-        try:
-            if arguments.outages:
-                outages(arguments, folder, chance)
-            elif in_debug:
-                faults(arguments, folder, chance, "panic" if arguments.panics else "hang")
-            else:
-                kills(arguments, folder, chance)
-        except Failed as error:
-            print(f"FAILED: {error}", flush=True)
-            return 1
+            storms(arguments, folder)
+    except Failed as error:
+        print(f"FAILED: {error}", flush=True)
+        return 1
+    if not arguments.keep:
+        shutil.rmtree(folder)
     print("all passed")
     return 0
 

@@ -11,6 +11,8 @@
 
 NAMES is a list of servers with commas between. The command finds in its environment:
   GROUNDTRACK_TEST_KAFKA          host:port
+  GROUNDTRACK_TEST_KAFKA_PROXIED  host:port where a test may listen and relay to ..._BEHIND: who
+  GROUNDTRACK_TEST_KAFKA_BEHIND   asks there is never told another address of the broker
   GROUNDTRACK_TEST_KAFKA_HOME     folder of Kafka's jars, for its command line tools
   GROUNDTRACK_TEST_MINIO          http://host:port
   GROUNDTRACK_TEST_MINIO_TLS      https://localhost:port
@@ -238,9 +240,13 @@ class Server:
                 "controller.quorum.voters": f"1@{HOST}:{self.port('controller-port')}",
                 "controller.listener.names": "CONTROLLER",
                 "listeners": f"PLAINTEXT://{HOST}:{self.port()},"
+                f"PROXIED://{HOST}:{self.port('behind-port')},"
                 f"CONTROLLER://{HOST}:{self.port('controller-port')}",
-                "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port()}",
-                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port()},"
+                f"PROXIED://{HOST}:{self.port('proxied-port')}",
+                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,"
+                "CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name": "PLAINTEXT",
                 "log.dirs": str(data),
                 "offsets.topic.replication.factor": "1",
                 "offsets.topic.num.partitions": "5",
@@ -252,7 +258,7 @@ class Server:
                 "group.initial.rebalance.delay.ms": "0",
                 # Tests of a killed member must not wait 45 s for its session. Its heartbeats
                 # have room for a busy machine.
-                "group.consumer.min.session.timeout.ms": "10000",
+                "group.consumer.min.session.timeout.ms": "6000",
                 "group.consumer.session.timeout.ms": "10000",
                 "group.consumer.min.heartbeat.interval.ms": "1000",
                 "group.consumer.heartbeat.interval.ms": "1000",
@@ -413,6 +419,9 @@ def environment_of(folder, servers):
         if server.name == "kafka":
             variables["GROUNDTRACK_TEST_KAFKA"] = at
             variables["GROUNDTRACK_TEST_KAFKA_HOME"] = str(kafka_libs())
+            proxied, behind = server.port("proxied-port"), server.port("behind-port")
+            variables["GROUNDTRACK_TEST_KAFKA_PROXIED"] = f"{HOST}:{proxied}"
+            variables["GROUNDTRACK_TEST_KAFKA_BEHIND"] = f"{HOST}:{behind}"
         elif server.name == "minio-tls":
             variables["GROUNDTRACK_TEST_MINIO_TLS"] = f"https://localhost:{server.port()}"
             variables["GROUNDTRACK_TEST_MINIO_CA"] = str(server.folder / "certs" / "ca.pem")
