@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Audits what groundtrack landed, by other people's libraries: every record once, nothing else.
 
-    pip install pyarrow confluent-kafka
+    pip install -r tests/requirements.txt
     tests/audit.py ROOT --topic TOPIC --group GROUP --expect topic [--values] [--produced DIR]
 
 ROOT is what store.url says: s3://BUCKET[/PREFIX] (--endpoint for a server of one's own; the
@@ -41,7 +41,7 @@ try:
     import pyarrow.fs
     import pyarrow.parquet
 except ModuleNotFoundError as missing:
-    raise SystemExit(f"{missing.name} is not installed: pip install pyarrow confluent-kafka")
+    raise SystemExit(f"{missing.name} is not installed: pip install -r tests/requirements.txt")
 
 NAME = re.compile(r"(.+)-(\d{5,})-(\d{20})-(\d{20})\.parquet")
 PLAIN_GROUP = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -81,7 +81,8 @@ class Audit:
         if arguments.produced:
             from chaos import landed
 
-            self.produced = landed.Check(arguments.produced, self.complain)
+            topic = Topic(brokers(arguments), arguments.topic)
+            self.produced = landed.Check(arguments.produced, topic.ids, self.complain)
 
     def complain(self, text):
         self.wrong.append(text)
@@ -278,10 +279,12 @@ class Audit:
             if arguments.values:
                 self.values(partition, mine, tables, first, end)
             if self.produced:
-                self.produced.partition(partition, mine, tables)
+                self.produced.partition(partition, mine, tables, first, end)
             line = [partition, first, end, rows[False], rows[True], len(mine), batches]
             line += [next_offset, missing, extra]
             print(" ".join(f"{'-' if cell is None else cell:>10}" for cell in line), flush=True)
+        if self.produced and self.produced.untold:
+            print(f"{self.produced.untold} records are in Kafka that it never acknowledged")
         for text in self.wrong[:SHOWN_MAX]:
             print(f"wrong: {text}")
         if len(self.wrong) > SHOWN_MAX:
@@ -313,8 +316,20 @@ class Topic:
         """What rows and what dead letters should hold, by rising offset."""
         rows = {name: [] for name in ["kafka_offset", *ISS]}
         dead = {"kafka_offset": [], "value": []}
+        for record in self.records(partition, first, end):
+            self.add(record, rows, dead)
+        return rows, dead
+
+    def ids(self, partition, offsets):
+        """The keys of the records at these offsets, which are numbers."""
+        wanted = set(offsets.tolist())
+        records = self.records(partition, min(wanted), max(wanted) + 1)
+        return [int(record.key()) for record in records if record.offset() in wanted]
+
+    def records(self, partition, first, end):
+        """Those of [first, end), by rising offset."""
         if first == end:
-            return rows, dead
+            return
         self.consumer.assign([self.kafka.TopicPartition(self.topic, partition, first)])
         at, silent = first, 0
         while at < end:
@@ -327,8 +342,7 @@ class Topic:
                     raise SystemExit(f"reading the topic: {record.error()}")
                 at = record.offset() + 1
                 if at <= end:
-                    self.add(record, rows, dead)
-        return rows, dead
+                    yield record
 
     @staticmethod
     def add(record, rows, dead):

@@ -9,7 +9,7 @@ import time
 
 import rig
 
-from chaos import records, schedule
+from chaos import kafka, records, schedule
 from chaos.process import Failed, Process
 from chaos.proxy import CLIENT_TIMEOUT_S
 
@@ -20,6 +20,8 @@ FENCED_WITHIN_S = 60
 # A moment that does not come by itself is not waited for any longer.
 MOMENT_WITHIN_S = 10
 REFUSED_WITHIN_S = 20
+# A rebalance is heard of with the next one.
+HEARTBEAT_MS = 500
 
 INVALID = [
     "[files]\nmax_rows = -1\n",
@@ -67,12 +69,7 @@ class Slot:
     def write(self, body):
         """The body's configuration as the settings are now."""
         storm, settings = self.storm, self.storm.settings
-        options = dict(schedule.PROTOCOLS[storm.schedule.protocol])
-        if storm.schedule.protocol != "consumer":
-            options["session.timeout.ms"] = schedule.SESSION_S * 1000
-            options["heartbeat.interval.ms"] = 500
-        base = "[kafka.options]\n"
-        base += "".join(f'"{key}" = "{text}"\n' for key, text in options.items())
+        base = kafka.options(storm.schedule.protocol, schedule.SESSION_S, HEARTBEAT_MS)
         base += records.COLUMNS
         if settings.notes[self.number]:
             base += records.NOTE_COLUMN

@@ -17,21 +17,14 @@ import urllib.request
 import rig
 
 import confluent_kafka
-import confluent_kafka.admin
 
+from chaos import kafka
 from chaos.process import WITHIN_S, Failed, Process
 
 INGEST = ["poller", "publisher"]
 LANDING = ["subscriber", "flattener", "accumulator", "uploader", "checkpoint"]
 
 # --- what is landed --------------------------------------------------------------------------
-
-
-def create_topic(topic, partitions):
-    brokers = rig.variable("GROUNDTRACK_TEST_KAFKA")
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": brokers})
-    new = confluent_kafka.admin.NewTopic(topic, partitions, 1)
-    admin.create_topics([new])[topic].result(WITHIN_S)
 
 
 def iss_now(number):
@@ -144,7 +137,7 @@ class Scene:
         self.topic = name
         self.partitions = arguments.partitions
         self.runs = 0
-        create_topic(self.topic, self.partitions)
+        kafka.create_topic(self.topic, self.partitions)
         self.feed = Feed(self.topic, self.partitions, chance)
         self.config = rig.configuration(folder, name, self.topic, name, **tables)
 

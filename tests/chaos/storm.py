@@ -15,10 +15,7 @@ import time
 
 import rig
 
-import confluent_kafka
-import confluent_kafka.admin
-
-from chaos import records, report, schedule
+from chaos import kafka, records, report, schedule
 from chaos.faults import Faults
 from chaos.fleet import FENCED_WITHIN_S, MOMENT_WITHIN_S, Settings, Slot, is_stopped, proceed
 from chaos.mirror import CLAIM_KINDS, Mirror, headline
@@ -27,7 +24,6 @@ from chaos.proxy import StoreProxy, Trap
 
 # All that was produced must be in the store this long after the storm, without any restart.
 CAUGHT_UP_WITHIN_S = 180
-TOPIC_WITHIN_S = 60
 PROGRESS_EVERY_S = 30
 
 
@@ -76,7 +72,9 @@ class Storm:
 
     def run(self):
         since = time.monotonic()
-        self.make_topic()
+        kafka.create_topic(self.topic, self.schedule.partitions)
+        if self.schedule.protocol == "consumer":
+            kafka.set_session(self.name, schedule.SESSION_S)
         feed = self.start_feed()
         try:
             self.rage()
@@ -120,36 +118,6 @@ class Storm:
         except Exception as error:
             self.failure = self.failure or error
             self.ended.set()
-
-    def make_topic(self):
-        self.admin = confluent_kafka.admin.AdminClient(
-            {"bootstrap.servers": rig.variable("GROUNDTRACK_TEST_KAFKA"), "log_level": 0}
-        )
-        # The records' times are of their own, and long ago: Kafka must not count them as expired.
-        new = confluent_kafka.admin.NewTopic(
-            self.topic, self.schedule.partitions, 1, config={"retention.ms": "-1"}
-        )
-        self.admin.create_topics([new])[self.topic].result(TOPIC_WITHIN_S)
-        if self.schedule.protocol == "consumer":
-            self.shorten_session()
-
-    def shorten_session(self):
-        """The group's own session time-out: under KIP-848 the broker decides it."""
-        admin = confluent_kafka.admin
-        entries = {
-            "consumer.session.timeout.ms": str(schedule.SESSION_S * 1000),
-            "consumer.heartbeat.interval.ms": "1000",
-        }
-        resource = admin.ConfigResource(
-            admin.ResourceType.GROUP, self.name,
-            incremental_configs=[
-                admin.ConfigEntry(
-                    name, value, incremental_operation=admin.AlterConfigOpType.SET
-                )
-                for name, value in entries.items()
-            ],
-        )  # fmt: skip
-        self.admin.incremental_alter_configs([resource])[resource].result(TOPIC_WITHIN_S)
 
     def start_feed(self):
         arguments = self.arguments
@@ -342,7 +310,7 @@ class Storm:
 
     def tidy(self):
         self.proxy.close()
-        self.admin.delete_topics([self.topic])[self.topic].result(TOPIC_WITHIN_S)
+        kafka.delete_topic(self.topic)
 
     def write_struck(self):
         with open(self.folder / "struck.jsonl", "w") as file:
