@@ -79,9 +79,11 @@ pub async fn refuses_to_create_on_match(
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Listed, Object};
+    use crate::store::{Object, Page};
     use async_trait::async_trait;
 
     /// A server that ignores one of the conditions.
@@ -109,8 +111,11 @@ mod tests {
         async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
             self.store.head(key).await
         }
-        async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-            self.store.list(prefix).await
+        async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+            self.store.get_range(key, range).await
+        }
+        async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+            self.store.list_page(prefix, from).await
         }
         async fn delete(&self, key: &str) -> Result<(), StoreError> {
             self.store.delete(key).await

@@ -22,6 +22,7 @@ pub async fn all(store: SharedStore, folder: &str) {
     what_is_missing_is_said_to_be(&store, &format!("{folder}/missing")).await;
     of_concurrent_creates_one_wins(&store, &format!("{folder}/creates")).await;
     of_concurrent_swaps_one_wins(&store, &format!("{folder}/swaps")).await;
+    a_range_is_a_part(&store, &format!("{folder}/ranges")).await;
     a_listing_is_whole_and_in_order(&store, &format!("{folder}/list")).await;
     for object in store.list(&format!("{folder}/")).await.unwrap() {
         store.delete(&object.key).await.unwrap();
@@ -217,6 +218,29 @@ async fn one_won(store: &SharedStore, key: &str, writes: Vec<Write>) -> ETag {
     winner
 }
 
+async fn a_range_is_a_part(store: &SharedStore, folder: &str) {
+    let key = format!("{folder}/k");
+    let missing = store.get_range(&key, 0..1).await;
+    assert_eq!(missing, Err(StoreError::NotFound));
+    store.put(&key, text("0123456789"), absent()).await.unwrap();
+    for (range, part) in [
+        (0..10, "0123456789"),
+        (3..7, "3456"),
+        (9..10, "9"),
+        (6..1000, "6789"),
+    ] {
+        let bytes = store.get_range(&key, range.clone()).await.unwrap();
+        assert_eq!(bytes, text(part), "{range:?}");
+    }
+    for range in [10..11, 50..60, 4..4] {
+        let part = store.get_range(&key, range.clone()).await;
+        assert!(
+            matches!(part, Err(StoreError::Refused(_))),
+            "{range:?}: {part:?}"
+        );
+    }
+}
+
 /// Above one page of S3.
 const LISTED: usize = 1_030;
 
@@ -256,6 +280,19 @@ async fn a_listing_is_whole_and_in_order(store: &SharedStore, folder: &str) {
             .collect();
         assert_eq!(keys(store, &prefix).await, below, "{prefix}");
     }
+    let mut paged = Vec::new();
+    let mut from = None;
+    loop {
+        let prefix = format!("{folder}/");
+        let page = store.list_page(&prefix, from.as_deref()).await.unwrap();
+        paged.extend(page.objects.into_iter().map(|object| object.key));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    paged.sort_unstable();
+    assert_eq!(paged, expected, "all pages");
     let object = &store.list(&format!("{folder}/mixedB")).await.unwrap()[0];
     assert_eq!(object.size_bytes, 5);
     let age_ms = chrono::Utc::now().timestamp_millis() - object.modified_ms;

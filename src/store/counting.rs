@@ -1,15 +1,16 @@
 //! Counts requests, by operation and result.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Condition, ETag, Listed, Object, ObjectStore, SharedStore, StoreError};
+use super::{Condition, ETag, Object, ObjectStore, Page, SharedStore, StoreError};
 use crate::status::Status;
 
-/// `groundtrack_store_requests_total{operation,result}`: one for each call, all pages of a
-/// listing together.
+/// `groundtrack_store_requests_total{operation,result}`: one for each request, each page of a
+/// listing being one.
 const REQUESTS_TOTAL: &str = "groundtrack_store_requests_total";
 
 /// A store whose requests are counted.
@@ -64,13 +65,18 @@ impl ObjectStore for Counted {
         self.count("get", result)
     }
 
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let result = self.store.get_range(key, range).await;
+        self.count("get", result)
+    }
+
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
         let result = self.store.head(key).await;
         self.count("head", result)
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let result = self.store.list(prefix).await;
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        let result = self.store.list_page(prefix, from).await;
         self.count("list", result)
     }
 

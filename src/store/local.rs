@@ -4,10 +4,12 @@
 //! rename would replace it). Replacing and removing happen under a lock on the file's folder, so
 //! that compare-and-swap holds between processes too.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +20,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{Condition, ETag, Listed, Object, ObjectStore, StoreError, check_key};
+use super::{Condition, ETag, Listed, Object, ObjectStore, Page, StoreError, check_key, no_part};
 
 /// Names of files that are not finished, where a name is needed: beside the data folders, never
 /// inside. It is there only while something is written.
@@ -37,10 +39,14 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// do not happen.
 const TEMPORARY_ATTEMPTS: usize = 100;
 
+/// Each page walks the folders anew, and holds so many keys: of a hundred bytes or two each.
+const PAGE_KEYS: usize = 10_000;
+
 /// The folder that `file://` names. It is made with the first object.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     folder: Arc<Folder>,
+    page_keys: usize,
 }
 
 #[derive(Debug)]
@@ -65,7 +71,15 @@ impl LocalStore {
                 nameless_files: AtomicBool::new(true),
                 temporary_number: AtomicU64::new(0),
             }),
+            page_keys: PAGE_KEYS,
         }
+    }
+
+    /// Listings come in pages of so many keys; for tests.
+    #[doc(hidden)]
+    pub fn with_page_keys(mut self, keys: u16) -> Self {
+        self.page_keys = keys.into();
+        self
     }
 
     /// As on a file system that has no files without a name.
@@ -118,14 +132,23 @@ impl ObjectStore for LocalStore {
         .await
     }
 
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        check_key(key)?;
+        let key = key.to_owned();
+        self.off_thread(move |folder| read_range(&folder.root.join(key), &range))
+            .await
+    }
+
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
         let object = self.get(key).await?;
         Ok((object.body.len() as u64, object.etag))
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let prefix = prefix.to_owned();
-        self.off_thread(move |folder| folder.list(&prefix)).await
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        let (prefix, from) = (prefix.to_owned(), from.map(str::to_owned));
+        let page_keys = self.page_keys;
+        self.off_thread(move |folder| folder.list_page(&prefix, from.as_deref(), page_keys))
+            .await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -281,61 +304,32 @@ impl Folder {
         }
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    fn list_page(
+        &self,
+        prefix: &str,
+        from: Option<&str>,
+        page_keys: usize,
+    ) -> Result<Page, StoreError> {
         if prefix.split('/').any(|part| matches!(part, "." | "..")) || prefix.starts_with('/') {
             return Err(StoreError::Refused(format!(
                 "the prefix {prefix:?} is no path below the folder"
             )));
         }
         let start = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let mut listed = Vec::new();
-        let mut folders = vec![start.to_owned()];
-        let mut seen = std::collections::HashSet::new();
-        while let Some(folder) = folders.pop() {
-            let path = self.root.join(&folder);
-            let entries = match fs::metadata(&path).and_then(|folder| {
-                // A link that leads back would be walked for ever.
-                let new = seen.insert((folder.dev(), folder.ino()));
-                Ok((new, fs::read_dir(&path)?))
-            }) {
-                Ok((true, entries)) => entries,
-                Ok((false, _)) => continue,
-                Err(error) if is_absent(&error) => continue,
-                Err(error) => return Err(unreadable(&error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| unreadable(&error))?;
-                // A name that is no text is no key of anybody's.
-                let Ok(name) = entry.file_name().into_string() else {
-                    continue;
-                };
-                if folder.is_empty() && name == TEMPORARY_FOLDER {
-                    continue;
-                }
-                let key = match folder.as_str() {
-                    "" => name,
-                    folder => format!("{folder}/{name}"),
-                };
-                let metadata = match fs::metadata(entry.path()) {
-                    Ok(metadata) => metadata,
-                    Err(error) if is_absent(&error) => continue,
-                    Err(error) => return Err(unreadable(&error)),
-                };
-                if metadata.is_dir() {
-                    if could_hold(&key, prefix) {
-                        folders.push(key);
-                    }
-                } else if key.starts_with(prefix) {
-                    listed.push(Listed {
-                        key,
-                        size_bytes: metadata.len(),
-                        modified_ms: milliseconds(metadata.modified().unwrap_or(UNIX_EPOCH)),
-                    });
-                }
-            }
-        }
-        listed.sort_unstable_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
-        Ok(listed)
+        let mut walk = Walk {
+            root: &self.root,
+            prefix,
+            from,
+            page_keys,
+            listed: Vec::new(),
+            above: Vec::new(),
+        };
+        walk.folder(start)?;
+        let last = walk.listed.last().map(|last| last.key.clone());
+        Ok(Page {
+            next: last.filter(|_| walk.listed.len() >= page_keys),
+            objects: walk.listed,
+        })
     }
 
     fn target(&self, key: &str) -> Result<PathBuf, StoreError> {
@@ -359,6 +353,122 @@ impl Folder {
             if Some(above) == existing {
                 break;
             }
+        }
+        Ok(())
+    }
+}
+
+/// A page of a listing under way. Keys come in the order of their bytes, so that the last one
+/// tells where the next page begins and nothing has to be kept in between.
+struct Walk<'a> {
+    root: &'a Path,
+    prefix: &'a str,
+    /// The last key of the page before.
+    from: Option<&'a str>,
+    page_keys: usize,
+    listed: Vec<Listed>,
+    /// Device and number of the folders above: a link that leads back would be walked for ever.
+    above: Vec<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    /// Adds what a folder holds, until the page is full.
+    fn folder(&mut self, folder: &str) -> Result<(), StoreError> {
+        let path = self.root.join(folder);
+        let identity = match fs::metadata(&path) {
+            Ok(metadata) => (metadata.dev(), metadata.ino()),
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(unreadable(&error)),
+        };
+        if self.above.contains(&identity) {
+            return Ok(());
+        }
+        self.above.push(identity);
+        let mut done: Option<String> = None;
+        loop {
+            let entries = self.entries(folder, &path, done.as_deref())?;
+            let is_all = entries.len() < self.page_keys;
+            done = entries.last().cloned();
+            for entry in entries {
+                if self.listed.len() >= self.page_keys {
+                    break;
+                }
+                match entry.strip_suffix('/') {
+                    Some(below) => self.folder(below)?,
+                    None => self.file(entry)?,
+                }
+            }
+            if is_all || self.listed.len() >= self.page_keys {
+                break;
+            }
+        }
+        self.above.pop();
+        Ok(())
+    }
+
+    /// The first entries of a folder behind `done`, a page of them at most: keys, and folders with
+    /// a slash at their end, which then sort as the keys below them do.
+    fn entries(
+        &self,
+        folder: &str,
+        path: &Path,
+        done: Option<&str>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let mut first = BTreeSet::new();
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return Ok(first),
+            Err(error) => return Err(unreadable(&error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(&error))?;
+            // A name that is no text is no key of anybody's.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if folder.is_empty() && name == TEMPORARY_FOLDER {
+                continue;
+            }
+            let mut key = match folder {
+                "" => name,
+                folder => format!("{folder}/{name}"),
+            };
+            let kind = entry.file_type().and_then(|kind| match kind.is_symlink() {
+                true => fs::metadata(entry.path()).map(|metadata| metadata.file_type()),
+                false => Ok(kind),
+            });
+            let is_wanted = match kind {
+                Ok(kind) if kind.is_dir() => {
+                    let holds = could_hold(&key, self.prefix);
+                    key.push('/');
+                    holds
+                        && self
+                            .from
+                            .is_none_or(|from| *key > *from || from.starts_with(&key))
+                }
+                Ok(_) => key.starts_with(self.prefix) && self.from.is_none_or(|from| *key > *from),
+                Err(error) if is_absent(&error) => false,
+                Err(error) => return Err(unreadable(&error)),
+            };
+            if is_wanted && done.is_none_or(|done| *key > *done) {
+                first.insert(key);
+                if first.len() > self.page_keys {
+                    first.pop_last();
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    fn file(&mut self, key: String) -> Result<(), StoreError> {
+        match fs::metadata(self.root.join(&key)) {
+            Ok(metadata) => self.listed.push(Listed {
+                key,
+                size_bytes: metadata.len(),
+                modified_ms: milliseconds(metadata.modified().unwrap_or(UNIX_EPOCH)),
+            }),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(unreadable(&error)),
         }
         Ok(())
     }
@@ -437,6 +547,21 @@ fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     }
 }
 
+fn read_range(path: &Path, range: &Range<u64>) -> Result<Bytes, StoreError> {
+    let read = File::open(path).and_then(|file| {
+        let end = range.end.min(file.metadata()?.len());
+        let mut body = vec![0; end.saturating_sub(range.start) as usize];
+        file.read_exact_at(&mut body, range.start)?;
+        Ok(body)
+    });
+    match read {
+        Ok(body) if body.is_empty() => Err(no_part(range)),
+        Ok(body) => Ok(Bytes::from(body)),
+        Err(error) if is_absent(&error) => Err(StoreError::NotFound),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
 /// Whether there is no file of this name: a folder is none, and below a file there is none.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
@@ -488,6 +613,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("not/made/yet");
         conformance::all(Arc::new(LocalStore::new(root)), "l").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_folder_keeps_the_contract_page_after_page() {
+        let folder = tempfile::tempdir().unwrap();
+        for page_keys in [7, 100] {
+            let store = LocalStore::new(folder.path().to_owned()).with_page_keys(page_keys);
+            conformance::all(Arc::new(store), "l").await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,16 @@
 //! Objects in memory, for tests: gone with the process.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Condition, ETag, Listed, Object, ObjectStore, StoreError, check_key};
+use super::{Condition, ETag, Listed, Object, ObjectStore, Page, StoreError, check_key, part_of};
+
+/// As S3 does.
+const PAGE_KEYS: usize = 1000;
 
 /// A map from keys to objects.
 #[derive(Debug, Default)]
@@ -74,22 +78,36 @@ impl ObjectStore for MemoryStore {
         Ok(entry.object.clone())
     }
 
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        part_of(&self.get(key).await?.body, &range)
+    }
+
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
         let object = self.get(key).await?;
         Ok((object.body.len() as u64, object.etag))
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
         let objects = self.objects();
-        Ok(objects
-            .range(prefix.to_owned()..)
+        let start = match from {
+            Some(last) => Bound::Excluded(last.to_owned()),
+            None => Bound::Included(prefix.to_owned()),
+        };
+        let listed: Vec<Listed> = objects
+            .range((start, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
+            .take(PAGE_KEYS)
             .map(|(key, entry)| Listed {
                 key: key.clone(),
                 size_bytes: entry.object.body.len() as u64,
                 modified_ms: entry.modified_ms,
             })
-            .collect())
+            .collect();
+        let last = listed.last().map(|last| last.key.clone());
+        Ok(Page {
+            next: last.filter(|_| listed.len() == PAGE_KEYS),
+            objects: listed,
+        })
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 //! certificates) and `answer` (what an answer means). [`conformance`] is what all of them keep.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,6 +65,15 @@ pub struct Listed {
     pub modified_ms: i64,
 }
 
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// As many as the store gives at once: 1,000 of S3's. There may be none though more follow.
+    pub objects: Vec<Listed>,
+    /// How to ask for what follows; `None`: nothing does. Opaque, and only for the same prefix.
+    pub next: Option<String>,
+}
+
 /// Why a request has no result. What it says never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -107,18 +117,47 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// [`StoreError::NotFound`] where there is none.
     async fn get(&self, key: &str) -> Result<Object, StoreError>;
 
+    /// Reads the bytes of an object from `range.start` up to `range.end`, or to its own end where
+    /// that comes first, by one request.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no object; [`StoreError::Refused`] where the range
+    /// is empty or begins at or behind the object's end.
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+
     /// Size and version of an object.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] where there is none.
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError>;
 
-    /// Every object whose key begins with `prefix`, in the order of the keys' bytes, page after
-    /// page until there is none.
+    /// Objects whose key begins with `prefix`, by one request: the first of them, or those that
+    /// follow a page whose `next` is given. All pages together hold each object that was there all
+    /// the while, once, in whichever order the store has.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError>;
+
+    /// Every object whose key begins with `prefix`, in the order of the keys' bytes, held in
+    /// memory: for folders of which it is known that they hold little.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.list_page(prefix, from.as_deref()).await?;
+            listed.extend(page.objects);
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        listed.sort_unstable_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        Ok(listed)
+    }
 
     /// Removes an object; one that is not there is no error.
     ///
@@ -177,6 +216,20 @@ pub fn open(config: &config::Store, status: Option<Arc<Status>>) -> Result<Share
         Some(status) => Arc::new(Counted::new(store, status)),
         None => store,
     })
+}
+
+/// The part of an object that a range names.
+fn part_of(body: &Bytes, range: &Range<u64>) -> Result<Bytes, StoreError> {
+    let length = body.len() as u64;
+    if range.start >= range.end.min(length) {
+        return Err(no_part(range));
+    }
+    Ok(body.slice(range.start as usize..range.end.min(length) as usize))
+}
+
+fn no_part(range: &Range<u64>) -> StoreError {
+    let Range { start, end } = range;
+    StoreError::Refused(format!("the object has no bytes from {start} up to {end}"))
 }
 
 /// S3's limit.

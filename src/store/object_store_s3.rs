@@ -1,5 +1,6 @@
 //! S3 by the `object_store` crate: the client that is still maintained.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use object_store::client::{
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    Attribute, Attributes, ClientOptions, CredentialProvider, GetOptions, ObjectStore as _,
-    PutMode, PutOptions, RetryConfig, UpdateVersion,
+    Attribute, Attributes, ClientOptions, CredentialProvider, GetOptions, GetRange,
+    ObjectStore as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 
 use super::answer::{
@@ -26,7 +27,9 @@ use super::answer::{
 use super::credentials::Chain;
 use super::endpoint::{Endpoint, Prefix, extra_certificates};
 use super::s3::{CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT};
-use super::{Condition, ETag, Listed, Object, ObjectStore, OpenError, StoreError, check_key};
+use super::{
+    Condition, ETag, Listed, Object, ObjectStore, OpenError, Page, StoreError, check_key, no_part,
+};
 use crate::config::{self, Encryption};
 
 /// A bucket, spoken to by `object_store`.
@@ -196,6 +199,23 @@ impl ObjectStore for ObjectStoreS3 {
         .await
     }
 
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Err(no_part(&range));
+        }
+        let path = self.path(key)?;
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        self.observe(length, async {
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(range)),
+                ..GetOptions::default()
+            };
+            let result = self.client.get_opts(&path, options).await?;
+            Ok(result.bytes().await?)
+        })
+        .await
+    }
+
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
         let path = self.path(key)?;
         self.observe(0, async {
@@ -209,41 +229,34 @@ impl ObjectStore for ObjectStoreS3 {
         .await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
         let prefix = self.prefix.put_before(prefix);
         let prefix = Some(prefix.as_str()).filter(|prefix| !prefix.is_empty());
-        let mut listed = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let options = PaginatedListOptions {
-                max_keys: self.page_keys,
-                page_token: token.clone(),
-                ..PaginatedListOptions::default()
-            };
-            let page = self
-                .observe(0, async {
-                    Ok(self.client.list_paginated(prefix, options).await?)
-                })
-                .await?;
-            for object in page.result.objects {
-                if let Some(key) = self.prefix.take_off(object.location.as_ref()) {
-                    listed.push(Listed {
-                        key: key.to_owned(),
-                        size_bytes: object.size,
-                        modified_ms: object.last_modified.timestamp_millis(),
-                    });
-                }
-            }
-            match page.page_token {
-                None => break,
-                next if next == token => {
-                    return Err(StoreError::Unknown("the listing does not go on".to_owned()));
-                }
-                next => token = next,
-            }
+        let options = PaginatedListOptions {
+            max_keys: self.page_keys,
+            page_token: from.map(str::to_owned),
+            ..PaginatedListOptions::default()
+        };
+        let page = self
+            .observe(0, async {
+                Ok(self.client.list_paginated(prefix, options).await?)
+            })
+            .await?;
+        if page.page_token.is_some() && page.page_token.as_deref() == from {
+            return Err(StoreError::Unknown("the listing does not go on".to_owned()));
         }
-        listed.sort_unstable_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
-        Ok(listed)
+        let objects = page.result.objects.into_iter().filter_map(|object| {
+            let key = self.prefix.take_off(object.location.as_ref())?;
+            Some(Listed {
+                key: key.to_owned(),
+                size_bytes: object.size,
+                modified_ms: object.last_modified.timestamp_millis(),
+            })
+        });
+        Ok(Page {
+            objects: objects.collect(),
+            next: page.page_token,
+        })
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

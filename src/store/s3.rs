@@ -7,6 +7,7 @@
 
 mod wire;
 
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,10 @@ use rusoto_s3::{ListObjectsV2Request, S3};
 use super::answer::{NO_LISTING, deadline, observe, with_causes};
 use super::credentials::Chain;
 use super::endpoint::Prefix;
-use super::{Condition, ETag, Listed, Object, ObjectStore, OpenError, StoreError, check_key};
+use super::{
+    Condition, ETag, Listed, Object, ObjectStore, OpenError, Page, StoreError, check_key, no_part,
+    part_of,
+};
 use crate::config::{self, Encryption};
 use wire::{Wire, WireError, etag, header};
 
@@ -168,12 +172,31 @@ impl ObjectStore for S3Store {
         self.observe(0, async {
             let response = self.wire.exchange(request).await?;
             let etag = etag(&response)?;
-            let body = hyper::body::to_bytes(response.into_body())
-                .await
-                .map_err(|error| WireError::Http(with_causes(&error)))?;
+            let body = body(response).await?;
             Ok(Object { body, etag })
         })
         .await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Err(no_part(&range));
+        }
+        let mut request = self.request("GET", key)?;
+        request.add_header("range", &format!("bytes={}-{}", range.start, range.end - 1));
+        let length = range.end - range.start;
+        let (is_part, body) = self
+            .observe(usize::try_from(length).unwrap_or(usize::MAX), async {
+                let response = self.wire.exchange(request).await?;
+                let is_part = response.status() == hyper::StatusCode::PARTIAL_CONTENT;
+                Ok((is_part, body(response).await?))
+            })
+            .await?;
+        // A server may answer with the whole.
+        match is_part {
+            true => Ok(body),
+            false => part_of(&body, &range),
+        }
     }
 
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
@@ -189,35 +212,33 @@ impl ObjectStore for S3Store {
         .await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let mut listed = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self.page(prefix, token.clone()).await?;
-            for object in page.contents.unwrap_or_default() {
-                let key = object.key.unwrap_or_default();
-                if let Some(key) = self.prefix.take_off(&key) {
-                    listed.push(Listed {
-                        key: key.to_owned(),
-                        size_bytes: object
-                            .size
-                            .and_then(|size| size.try_into().ok())
-                            .unwrap_or(0),
-                        modified_ms: object.last_modified.map_or(0, |time| milliseconds(&time)),
-                    });
-                }
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        let page = self.page(prefix, from.map(str::to_owned)).await?;
+        let mut objects = Vec::new();
+        for object in page.contents.unwrap_or_default() {
+            let key = object.key.unwrap_or_default();
+            if let Some(key) = self.prefix.take_off(&key) {
+                objects.push(Listed {
+                    key: key.to_owned(),
+                    size_bytes: object
+                        .size
+                        .and_then(|size| size.try_into().ok())
+                        .unwrap_or(0),
+                    modified_ms: object.last_modified.map_or(0, |time| milliseconds(&time)),
+                });
             }
-            let next = page.next_continuation_token;
-            if page.is_truncated == Some(false) {
-                break;
-            }
-            if next.is_none() || next == token {
-                return Err(StoreError::Unknown("the listing does not go on".to_owned()));
-            }
-            token = next;
         }
-        listed.sort_unstable_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
-        Ok(listed)
+        let next = page.next_continuation_token;
+        if page.is_truncated == Some(false) {
+            return Ok(Page {
+                objects,
+                next: None,
+            });
+        }
+        if next.is_none() || next.as_deref() == from {
+            return Err(StoreError::Unknown("the listing does not go on".to_owned()));
+        }
+        Ok(Page { objects, next })
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -234,6 +255,12 @@ impl ObjectStore for S3Store {
     fn location(&self) -> String {
         self.prefix.location(&self.wire.bucket)
     }
+}
+
+async fn body(response: hyper::Response<hyper::Body>) -> Result<Bytes, WireError> {
+    hyper::body::to_bytes(response.into_body())
+        .await
+        .map_err(|error| WireError::Http(with_causes(&error)))
 }
 
 fn put_headers(s3: &config::S3) -> Vec<(&'static str, String)> {

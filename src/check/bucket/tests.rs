@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -5,7 +6,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::landing::protocol::keys::Names;
 use crate::store::memory::MemoryStore;
-use crate::store::{ETag, Listed, Object};
+use crate::store::{ETag, Object, Page};
 
 /// A store whose request of a certain number gets no answer, though it takes effect.
 #[derive(Debug)]
@@ -56,8 +57,12 @@ impl ObjectStore for Mute {
         let answer = self.store.head(key).await;
         self.answer(answer)
     }
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let answer = self.store.list(prefix).await;
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let answer = self.store.get_range(key, range).await;
+        self.answer(answer)
+    }
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        let answer = self.store.list_page(prefix, from).await;
         self.answer(answer)
     }
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
