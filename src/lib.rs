@@ -36,6 +36,7 @@ pub mod fault;
 pub mod generation;
 pub mod infer;
 pub mod ingest;
+pub mod inventory;
 pub mod kafka;
 pub mod landing;
 pub mod logging;

@@ -285,7 +285,8 @@ pub fn dead_letter_rows(
 /// When it is no Parquet file, or has no column of offsets.
 pub fn read_back(body: Bytes) -> Result<(Option<Footer>, OffsetSet), ParquetFileError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(body)?;
-    let footer = footer_of(reader.metadata().file_metadata().key_value_metadata());
+    let entries = reader.metadata().file_metadata().key_value_metadata();
+    let footer = footer_of(entries).ok().flatten();
     let column = reader.schema().index_of(KAFKA_COLUMNS[1])?;
     let mask = ProjectionMask::roots(reader.parquet_schema(), [column]);
     let mut offsets = Vec::new();
@@ -351,10 +352,28 @@ pub fn append_offsets(set: &mut OffsetSet, offsets: &[i64]) {
     }
 }
 
-fn footer_of(entries: Option<&Vec<KeyValue>>) -> Option<Footer> {
-    let entry = entries?.iter().find(|entry| entry.key == FOOTER_KEY)?;
-    let footer: Footer = serde_json::from_str(entry.value.as_ref()?).ok()?;
-    (footer.format == FOOTER_FORMAT).then_some(footer)
+/// The footer among a file's key-value metadata; `None`: it is not one of ours.
+///
+/// # Errors
+/// Why a footer of ours is none that this version understands.
+pub fn footer_of(entries: Option<&Vec<KeyValue>>) -> Result<Option<Footer>, String> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let entry = entries.and_then(|entries| entries.iter().find(|entry| entry.key == FOOTER_KEY));
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let text = entry.value.as_deref().unwrap_or_default();
+    let damaged = |error| format!("its footer of groundtrack's is damaged: {error}");
+    let Format { format } = serde_json::from_str(text).map_err(damaged)?;
+    if format != FOOTER_FORMAT {
+        return Err(format!(
+            "its footer has format {format}, this version knows {FOOTER_FORMAT}: it was written by another version, upgrade this one"
+        ));
+    }
+    serde_json::from_str(text).map(Some).map_err(damaged)
 }
 
 /// XXH3 (64 bits, hexadecimal) of the names and types of a schema.
