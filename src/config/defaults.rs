@@ -24,6 +24,10 @@ pub const LONGEST_POLL_WAIT: Duration = Duration::from_secs(5);
 /// librdkafka's default.
 pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(45);
 
+/// How long a member may take between two polls, unless `max.poll.interval.ms` says otherwise:
+/// librdkafka's default.
+pub const MAX_POLL_INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
+
 /// The least that `limits.memory` may be: librdkafka's queue, one block at each stage and an
 /// encoded file need it.
 pub const MEMORY_MIN_BYTES: u64 = 32 << 20;

@@ -179,8 +179,13 @@ impl Properties<'_> {
         names.iter().find_map(|name| self.places.get(*name))
     }
 
+    /// KIP-848.
+    fn is_broker_managed(&self) -> bool {
+        self.native.get("group.protocol").as_deref() == Ok("consumer")
+    }
+
     fn check(&self, config: &Config, mistakes: &mut Vec<Mistake>) {
-        if self.native.get("group.protocol").as_deref() == Ok("consumer") {
+        if self.is_broker_managed() {
             for name in CLASSIC_ONLY {
                 mistakes.extend(self.place(&[name]).map(|place| {
                     place.mistake(
@@ -234,7 +239,11 @@ impl Properties<'_> {
             .unwrap_or(SESSION_TIMEOUT_DEFAULT);
         let place = self.place(&[name, "session.timeout.ms"]);
         let too_short = [
-            ("session.timeout.ms", session, interval < session),
+            (
+                "session.timeout.ms",
+                session,
+                !self.is_broker_managed() && interval < session,
+            ),
             (
                 "limits.drain",
                 config.limits.drain,

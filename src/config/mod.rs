@@ -25,7 +25,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use defaults::{
-    LONGEST_POLL_WAIT, MEMORY_MIN_BYTES, SESSION_TIMEOUT_DEFAULT, SYSTEMD_STOP_TIMEOUT,
+    LONGEST_POLL_WAIT, MAX_POLL_INTERVAL_DEFAULT, MEMORY_MIN_BYTES, SESSION_TIMEOUT_DEFAULT,
+    SYSTEMD_STOP_TIMEOUT,
 };
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use units::{parse_duration, parse_size};

@@ -101,13 +101,26 @@ impl fmt::Debug for Kafka {
 }
 
 impl Kafka {
-    /// How long the broker waits for a sign of a member.
+    /// How long the broker waits for a sign of a member, as far as we decide that: under KIP-848
+    /// the broker does, and is to be asked.
     pub fn session_timeout(&self) -> Duration {
-        let told = self
-            .options
-            .get("session.timeout.ms")
-            .and_then(|text| text.parse().ok());
-        told.map_or(super::SESSION_TIMEOUT_DEFAULT, Duration::from_millis)
+        self.millis("session.timeout.ms", super::SESSION_TIMEOUT_DEFAULT)
+    }
+
+    /// How long a member may take between two polls, and for its answer to a rebalance.
+    pub fn max_poll_interval(&self) -> Duration {
+        self.millis("max.poll.interval.ms", super::MAX_POLL_INTERVAL_DEFAULT)
+    }
+
+    /// Whether the group is managed by the broker (KIP-848).
+    pub fn is_broker_managed(&self) -> bool {
+        let protocol = self.options.get("group.protocol");
+        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+
+    fn millis(&self, option: &str, default: Duration) -> Duration {
+        let told = self.options.get(option).and_then(|text| text.parse().ok());
+        told.map_or(default, Duration::from_millis)
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod queue;
 pub(crate) mod reader;
 pub(crate) mod rebalance;
 mod run;
+pub(crate) mod session;
 pub mod stages;
 pub mod subscriber;
 pub(crate) mod topic_id;

@@ -57,6 +57,8 @@ pub(crate) enum Phase {
     SeekAt(Instant, Instant),
     /// Records are taken.
     Reading,
+    /// It is being given back: what was read of it lands, nothing more is done for it.
+    Leaving,
 }
 
 /// A claim as it is being read.

@@ -1,16 +1,17 @@
 //! What librdkafka tells the consumer's thread while it polls: assignments, statistics, errors.
 //!
-//! A revoke is answered at once, within the call: the group waits for it, and so does the end of
-//! a consumer. An assignment is noted and carried out by the thread right after the poll, because
-//! it needs the queue and the offsets that the thread owns.
+//! Assignments and revokes are noted and carried out by the thread after the poll: an assignment
+//! needs the queue and the offsets that the thread owns, and before partitions are given back what
+//! was read of them lands. The end of a consumer waits for an answer within the call.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use serde::Deserialize;
@@ -22,8 +23,11 @@ use crate::kafka::KafkaLog;
 pub(crate) enum Notice {
     /// These partitions are ours from now on, once assigned.
     Assigned(Vec<i32>),
-    /// These were taken away; they are unassigned already.
+    /// These are taken away, once unassigned: the group waits for it.
     Revoked(Vec<i32>),
+    /// These were ours until the group gave us up (a session that ended): they may be another
+    /// member's already.
+    Lost(Vec<i32>),
     /// Watermarks by partition (-1: not known), and whether any broker is connected.
     Statistics(Statistics),
     /// An error of the client as a whole.
@@ -46,6 +50,8 @@ pub(crate) struct Context {
     log: slog::Logger,
     librdkafka: KafkaLog,
     notices: Mutex<VecDeque<Notice>>,
+    /// The consumer is about to be destroyed: nobody takes notices any more.
+    is_leaving: AtomicBool,
 }
 
 impl Context {
@@ -55,7 +61,13 @@ impl Context {
             librdkafka: KafkaLog::new(log.clone()),
             log,
             notices: Mutex::default(),
+            is_leaving: AtomicBool::new(false),
         }
+    }
+
+    /// From now on whatever is assigned or revoked is unassigned within the call.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// The oldest that was not taken yet.
@@ -98,19 +110,20 @@ impl ConsumerContext for Context {
         event: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        let partitions = list.elements().iter().map(|one| one.partition()).collect();
-        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.notice(Notice::Assigned(partitions));
+        if self.is_leaving.load(Ordering::Relaxed) {
+            // A consumer that closes takes this for the answer under every protocol, and does not
+            // end without one.
+            if let Err(error) = consumer.unassign() {
+                slog::debug!(self.log, "partitions not unassigned"; "error" => %error);
+            }
             return;
         }
-        let unassigned = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = unassigned {
-            slog::warn!(self.log, "partitions not unassigned"; "error" => %error);
-        }
-        self.notice(Notice::Revoked(partitions));
+        let partitions = list.elements().iter().map(|one| one.partition()).collect();
+        self.notice(match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Notice::Assigned(partitions),
+            _ if consumer.assignment_lost() => Notice::Lost(partitions),
+            _ => Notice::Revoked(partitions),
+        });
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {

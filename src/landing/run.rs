@@ -21,6 +21,7 @@ use crate::landing::ledger::Ledger;
 use crate::landing::patience::Patience;
 use crate::landing::protocol::claim::Found;
 use crate::landing::protocol::keys::Names;
+use crate::landing::session::session_timeout;
 use crate::landing::stages::{Shared, Stages};
 use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
 use crate::messages::{Command, Commands};
@@ -97,8 +98,10 @@ impl Landing {
         store: SharedStore,
         broker: Arc<dyn Broker>,
     ) -> Result<Self, Failure> {
+        let kafka = &generation.config.kafka;
+        let session = session_timeout(kafka, &generation.log_of("subscriber")).await;
         let goal = match generation.until_caught_up {
-            true => Some(Goal::set(&generation, &store, &broker).await),
+            true => Some(Goal::set(&generation, &store, &broker, session).await),
             false => {
                 wait_for_topic(&generation, &broker).await;
                 None
@@ -152,6 +155,7 @@ impl Landing {
         let thread = start_thread(ThreadParts {
             config,
             instance_id,
+            session,
             layout,
             claims,
             budget,
@@ -253,7 +257,12 @@ fn watch_budget(actors: &mut ActorSet, generation: &Generation, budget: &Budget)
 }
 
 impl Goal {
-    async fn set(generation: &Generation, store: &SharedStore, broker: &Arc<dyn Broker>) -> Self {
+    async fn set(
+        generation: &Generation,
+        store: &SharedStore,
+        broker: &Arc<dyn Broker>,
+        session: Duration,
+    ) -> Self {
         let config = &generation.config;
         let log = generation.log_of("checkpoint");
         let patience = Patience::new(
@@ -266,7 +275,6 @@ impl Goal {
         let ends = ends(broker, &patience).await;
         generation.pulse("goal").waits("the end");
         info!(log, "landing up to the end of the topic"; "ends" => format!("{ends:?}"));
-        let session = config.kafka.session_timeout();
         Self {
             ends,
             ledger: Ledger::new(store.clone(), names, patience, log),

@@ -64,6 +64,13 @@ impl Member {
         self.lines.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All that it said with this message.
+    pub fn said(&self, message: &str) -> Vec<Value> {
+        let lines = self.lines();
+        let said = lines.iter().filter(|line| line["msg"] == message);
+        said.cloned().collect()
+    }
+
     pub fn has_said(&self, message: &str) -> bool {
         let lines = self.lines();
         lines.iter().any(|line| line["msg"] == message)

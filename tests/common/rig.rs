@@ -10,7 +10,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::Producer;
@@ -207,11 +207,37 @@ impl Rig {
         seen
     }
 
+    /// Commits this offset to Kafka for so many partitions, as another consumer of the group would
+    /// have.
+    pub fn commit(&self, partitions: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let offset = Offset::Offset(offset);
+            list.add_partition_offset(&self.topic, partition, offset)
+                .unwrap();
+        }
+        let consumer: BaseConsumer = client(&self.brokers)
+            .set("group.id", &self.topic)
+            // Its end reads on, and would commit that.
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap();
+        consumer.assign(&list).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    fn checkpoint_file(&self, partition: i32) -> PathBuf {
+        self.store()
+            .join(format!("checkpoints/{0}/{0}/{partition}.json", self.topic))
+    }
+
+    /// As if the partition had never been claimed.
+    pub fn forget(&self, partition: i32) {
+        std::fs::remove_file(self.checkpoint_file(partition)).unwrap();
+    }
+
     pub fn checkpoint(&self, partition: i32) -> Option<Value> {
-        let path = self
-            .store()
-            .join(format!("checkpoints/{0}/{0}/{partition}.json", self.topic));
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        serde_json::from_slice(&std::fs::read(self.checkpoint_file(partition)).ok()?).ok()
     }
 
     /// How far a partition has landed, holes behind it included; -1 before its first claim.

@@ -7,7 +7,9 @@
                                      runs the command, ends them, returns the command's exit code
     servers.py stop|kill|start NAME  for a test within `run`: stops (SIGTERM), kills (SIGKILL) or
                                      starts again kafka, minio, minio-tls, versitygw or toxiproxy;
-                                     port and data stay. start returns when the server answers
+                                     port and data stay. start returns when the server answers.
+                                     With another folder as GROUNDTRACK_TEST_SERVERS start starts
+                                     a server of the test's own, which the test has to kill
 
 NAMES is a list of servers with commas between. The command finds in its environment:
   GROUNDTRACK_TEST_KAFKA          host:port

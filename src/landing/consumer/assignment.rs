@@ -9,9 +9,17 @@ use slog::{info, warn};
 use crate::landing::consumer::events::TOPIC_PLACE;
 use crate::landing::consumer::{Event, Thread};
 use crate::landing::partition::{Partition, Phase};
+use crate::messages::BlockEnd;
 
 /// A partition assigned anew can be sought after about this.
 const REVIVE_TIME: Duration = Duration::from_millis(50);
+
+/// Partitions that are taken away, and how long their batches may take to land.
+#[derive(Debug)]
+pub(super) struct Revoking {
+    partitions: Vec<i32>,
+    until: Instant,
+}
 
 impl Thread<'_> {
     /// Forward, pause, and only then assign at an absolute offset; then ask for the claims.
@@ -60,15 +68,103 @@ impl Thread<'_> {
         matches!(protocol, RebalanceProtocol::Cooperative)
     }
 
+    /// Partitions are taken away. What was read of them is closed and lands before they are given
+    /// back, as in a drain: the next owner need not read it again, and a group whose members come
+    /// and go more often than `max_age` lands all the same. Meanwhile the group waits, under eager
+    /// as a whole, else for these partitions alone.
     pub(super) fn revoked(&mut self, partitions: Vec<i32>) {
         info!(self.parts.log, "partitions revoked"; "partitions" => format!("{partitions:?}"));
+        let now = Instant::now();
+        for partition in &partitions {
+            self.close(*partition, now);
+        }
+        self.pause(&partitions);
+        let until = now + self.revoke_time();
+        self.revoking = Some(Revoking { partitions, until });
+        self.give_back(now);
+    }
+
+    /// The group gave us up, and another member may have claimed these: they are dropped.
+    pub(super) fn lost(&mut self, partitions: Vec<i32>) {
+        warn!(self.parts.log, "partitions lost, our session had ended";
+            "partitions" => format!("{partitions:?}"));
+        self.unassign(partitions);
+    }
+
+    /// Half of the time in which a member has to answer the group, and no longer than a drain.
+    fn revoke_time(&self) -> Duration {
+        let kafka = &self.parts.config.kafka;
+        let answer_time = kafka.max_poll_interval();
+        (answer_time / 2).min(self.parts.config.limits.drain)
+    }
+
+    /// Unassigns revoked partitions once all that was read of them has landed, or the time for it
+    /// is over.
+    pub(super) fn give_back(&mut self, now: Instant) {
+        let Some(revoking) = &self.revoking else {
+            return;
+        };
+        let lands = |partition: &&i32| {
+            self.partitions
+                .get(*partition)
+                .is_some_and(|known| self.lands(known))
+        };
+        let landing: Vec<i32> = revoking.partitions.iter().filter(lands).copied().collect();
+        if !landing.is_empty() {
+            if now < revoking.until && !self.consumer.assignment_lost() {
+                return;
+            }
+            warn!(self.parts.log, "revoked partitions given up before all that was read had landed";
+                "partitions" => format!("{landing:?}"));
+        }
+        if let Some(revoking) = self.revoking.take() {
+            self.unassign(revoking.partitions);
+        }
+    }
+
+    /// Whether batches of its claim are still on their way.
+    fn lands(&self, known: &Partition) -> bool {
+        let claim = known.reading.as_ref().map(|reading| reading.claim);
+        claim.is_some_and(|claim| self.parts.claims.is_current(claim))
+    }
+
+    /// Ends the claims of partitions and answers the group.
+    pub(super) fn unassign(&mut self, partitions: Vec<i32>) {
+        let list = self.list(&partitions, |_| Offset::Invalid);
         for partition in &partitions {
             self.parts.claims.release(*partition);
             self.partitions.remove(partition);
         }
         self.outbox
             .retain(|block| !partitions.contains(&block.claim.partition));
+        let unassigned = match self.is_cooperative() {
+            true => self.consumer.incremental_unassign(&list),
+            false => self.consumer.unassign(),
+        };
+        if let Err(error) = unassigned {
+            warn!(self.parts.log, "partitions not unassigned"; "error" => %error);
+        }
         let _ = self.parts.events.send(Event::Release(partitions));
+    }
+
+    /// Closes what is open of a partition, so that it lands; nothing more of it is read. A range
+    /// that is read again is not closed before its end, because what is missing of it would count
+    /// as holes: it is given up.
+    pub(super) fn close(&mut self, partition: i32, now: Instant) {
+        let Some(known) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        let is_reading = matches!(known.phase, Phase::Reading | Phase::SeekAt(..));
+        if let Some(reading) = known.reading.as_mut().filter(|_| is_reading) {
+            match reading.reader.end() {
+                Some(_) => self.parts.claims.end(reading.claim),
+                None => {
+                    let block = reading.hand_on(BlockEnd::Close, &self.purse, now);
+                    self.outbox.push_back(block);
+                }
+            }
+        }
+        known.phase = Phase::Leaving;
     }
 
     pub(super) fn pause(&mut self, partitions: &[i32]) {

@@ -70,6 +70,8 @@ impl<'a> Thread<'a> {
         let queue = BatchQueue::new(consumer.clone()).ok_or(KafkaError::Canceled)?;
         consumer.subscribe(&[&kafka.topic])?;
         let purse = Purse::new(parts.budget.clone(), share_bytes.max(queue_bytes));
+        // The consumer before this one was draining.
+        let is_draining = parts.blocks.is_none();
         Ok(Self {
             parts,
             queue,
@@ -78,8 +80,10 @@ impl<'a> Thread<'a> {
             partitions: BTreeMap::new(),
             outbox: VecDeque::new(),
             stalled: None,
-            is_draining: false,
+            is_draining,
+            revoking: None,
             positions_at: Instant::now(),
+            wake_from: Instant::now(),
             is_busy: false,
             has_joined: false,
         })

@@ -11,7 +11,7 @@ use slog::debug;
 use crate::landing::consumer::Thread;
 use crate::landing::partition::{Phase, Reading};
 use crate::landing::reader::Reader;
-use crate::messages::{BlockEnd, ClaimAnswer, ClaimId, Command, STOPPED_RECHECK};
+use crate::messages::{ClaimAnswer, ClaimId, Command, STOPPED_RECHECK};
 
 impl Thread<'_> {
     /// Whether it was told to leave.
@@ -44,7 +44,8 @@ impl Thread<'_> {
                 forced,
             } => (claim, layout, forced, Reader::replay(from, end)),
             ClaimAnswer::Stopped { partition, .. } => {
-                if let Some(known) = self.partitions.get_mut(&partition) {
+                let known = self.partitions.get_mut(&partition);
+                if let Some(known) = known.filter(|known| known.phase != Phase::Leaving) {
                     known.phase = Phase::ClaimAt(now + STOPPED_RECHECK);
                 }
                 return;
@@ -56,7 +57,7 @@ impl Thread<'_> {
         let Some(known) = self.partitions.get_mut(&claim.partition) else {
             return;
         };
-        if self.is_draining || known.phase != Phase::Waiting || !is_current {
+        if known.phase != Phase::Waiting || !is_current {
             debug!(self.parts.log, "claim's answer came too late"; "partition" => claim.partition, "epoch" => claim.epoch);
             return;
         }
@@ -87,30 +88,23 @@ impl Thread<'_> {
             return;
         }
         known.reading = None;
+        if known.phase == Phase::Leaving {
+            return;
+        }
         known.phase = Phase::ClaimAt(Instant::now() + after);
         self.outbox.retain(|block| block.claim != claim);
         self.pause(&[claim.partition]);
     }
 
-    /// Closes what is open. A range that is read again is not closed before its end: what is
-    /// missing of it would count as holes.
+    /// Closes what is open of all partitions.
     fn drain(&mut self) {
         self.is_draining = true;
         self.stalled = None;
         let now = Instant::now();
-        for known in self.partitions.values_mut() {
-            let is_reading = matches!(known.phase, Phase::Reading | Phase::SeekAt(..));
-            if let Some(reading) = known
-                .reading
-                .as_mut()
-                .filter(|reading| is_reading && reading.reader.end().is_none())
-            {
-                self.outbox
-                    .push_back(reading.hand_on(BlockEnd::Close, &self.purse, now));
-            }
-            known.phase = Phase::Waiting;
-        }
         let all: Vec<i32> = self.partitions.keys().copied().collect();
+        for partition in &all {
+            self.close(*partition, now);
+        }
         self.pause(&all);
     }
 }

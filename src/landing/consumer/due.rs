@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
 use slog::{debug, warn};
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -16,6 +17,8 @@ use crate::messages::BlockEnd;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A leader that does not answer within it is not there to be woken.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Then none is woken for so long.
+const WAKE_PAUSE: Duration = Duration::from_secs(5);
 /// A fetcher that refuses to be sought for so long is started anew.
 const SEEK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -23,7 +26,7 @@ impl Thread<'_> {
     pub(super) fn phases(&mut self, now: Instant) {
         let due = |phase: Phase| match phase {
             Phase::ClaimAt(at) | Phase::SeekAt(at, _) => at <= now,
-            Phase::Waiting | Phase::Reading => false,
+            Phase::Waiting | Phase::Reading | Phase::Leaving => false,
         };
         let partitions: Vec<i32> = self
             .partitions
@@ -31,77 +34,129 @@ impl Thread<'_> {
             .filter(|(_, known)| due(known.phase))
             .map(|(partition, _)| *partition)
             .collect();
+        let mut to_seek = Vec::new();
         for partition in partitions {
-            match self.partitions.get(&partition).map(|known| known.phase) {
+            match self.phase(partition) {
                 Some(Phase::ClaimAt(_)) if !self.is_draining => {
                     self.set_phase(partition, Phase::Waiting);
                     let _ = self.parts.events.send(Event::Claim(partition));
                 }
-                Some(Phase::SeekAt(_, since)) => self.seek(partition, since),
+                Some(Phase::SeekAt(..)) => to_seek.push(partition),
                 _ => {}
             }
         }
+        self.seek(to_seek);
     }
 
-    /// To our own next offset, then on. What librdkafka believes is not asked. It is forwarded
-    /// again: the end of an assignment before this one may have undone the forward after it was
-    /// made, and a seek that is answered lies behind that.
-    pub(super) fn seek(&mut self, partition: i32, since: Instant) {
-        let is_dead = |known: &Partition| known.is_fetcher_dead;
-        if self.partitions.get(&partition).is_some_and(is_dead) {
-            return self.revive(partition);
-        }
-        let list = self.list(&[partition], |known| {
-            Offset::Offset(known.map_or(0, Partition::next))
-        });
-        let sought = self
-            .consumer
-            .seek_partitions(list, SEEK_TIMEOUT)
-            .and_then(|list| {
-                list.elements()
-                    .into_iter()
-                    .try_for_each(|element| element.error())
-            });
-        if let Err(error) = sought {
-            debug!(self.parts.log, "seek is tried again"; "partition" => partition, "error" => %error, "seconds" => since.elapsed().as_secs());
-            if let Some(known) = self.partitions.get_mut(&partition) {
-                known.is_fetcher_dead = since.elapsed() > SEEK_PATIENCE;
-                known.phase = Phase::SeekAt(Instant::now() + RETRY_AFTER, since);
+    /// To our own next offsets, then on. What librdkafka believes is not asked.
+    pub(super) fn seek(&mut self, mut partitions: Vec<i32>) {
+        let is_dead = |partition: &i32| {
+            let known = self.partitions.get(partition);
+            known.is_some_and(|known| known.is_fetcher_dead)
+        };
+        if let Some(dead) = partitions.iter().copied().find(is_dead) {
+            // Under eager that concerns the others too: they are sought at the next turn.
+            let now = Instant::now();
+            for partition in partitions {
+                if self.phase(partition) == Some(Phase::Reading) {
+                    self.set_phase(partition, Phase::SeekAt(now, now));
+                }
             }
+            return self.revive(dead);
+        }
+        partitions.retain(|partition| self.partitions.contains_key(partition));
+        if partitions.is_empty() {
             return;
         }
-        self.queue.forward(self.topic(), partition);
+        let list = self.list(&partitions, |known| {
+            Offset::Offset(known.map_or(0, Partition::next))
+        });
+        let failed = match self.consumer.seek_partitions(list, SEEK_TIMEOUT) {
+            Ok(sought) => sought
+                .elements()
+                .into_iter()
+                .filter_map(|element| Some((element.partition(), element.error().err()?)))
+                .collect(),
+            Err(error) => partitions
+                .iter()
+                .map(|partition| (*partition, error.clone()))
+                .collect::<Vec<_>>(),
+        };
+        for (partition, error) in &failed {
+            self.seek_failed(*partition, error);
+        }
+        partitions.retain(|partition| failed.iter().all(|(failed, _)| failed != partition));
+        self.read_on(&partitions);
+    }
+
+    fn seek_failed(&mut self, partition: i32, error: &KafkaError) {
         let Some(known) = self.partitions.get_mut(&partition) else {
             return;
         };
-        if let Some(reading) = &mut known.reading {
-            reading.reader.reread();
-        }
-        known.record_at = Instant::now();
-        known.phase = Phase::Reading;
-        if !std::mem::take(&mut known.is_paused) {
-            return;
-        }
-        let list = self.list(&[partition], |_| Offset::Invalid);
-        if let Err(error) = self.consumer.resume(&list) {
-            warn!(self.parts.log, "partition not resumed"; "partition" => partition, "error" => %error);
-        }
-        self.wake_leader(partition);
+        let now = Instant::now();
+        let since = match known.phase {
+            Phase::SeekAt(_, since) => since,
+            _ => now,
+        };
+        let lasting = now.duration_since(since);
+        debug!(self.parts.log, "seek is tried again"; "partition" => partition, "error" => %error, "seconds" => lasting.as_secs());
+        known.is_fetcher_dead = lasting > SEEK_PATIENCE;
+        known.phase = Phase::SeekAt(now + RETRY_AFTER, since);
     }
 
-    /// The thread of the partition's leader in librdkafka notices a resumed partition only at its
-    /// next turn, up to a second later: a request to the leader wakes it. The answer is of use to
-    /// the status; without one nothing is lost but that second.
-    fn wake_leader(&self, partition: i32) {
-        let Some(known) = self.partitions.get(&partition) else {
+    /// Partitions that were sought are resumed. They are forwarded again: the end of an assignment
+    /// before this one may have undone the forward after it was made, and a seek that is answered
+    /// lies behind that.
+    fn read_on(&mut self, partitions: &[i32]) {
+        let mut paused = Vec::new();
+        for partition in partitions {
+            self.queue.forward(self.topic(), *partition);
+            let Some(known) = self.partitions.get_mut(partition) else {
+                continue;
+            };
+            if let Some(reading) = &mut known.reading {
+                reading.reader.reread();
+            }
+            known.record_at = Instant::now();
+            known.phase = Phase::Reading;
+            if std::mem::take(&mut known.is_paused) {
+                paused.push(*partition);
+            }
+        }
+        if paused.is_empty() {
             return;
+        }
+        let list = self.list(&paused, |_| Offset::Invalid);
+        if let Err(error) = self.consumer.resume(&list) {
+            warn!(self.parts.log, "partitions not resumed"; "partitions" => format!("{paused:?}"), "error" => %error);
+        }
+        self.wake_leaders(&paused);
+    }
+
+    /// librdkafka's thread of a partition's leader notices a resumed partition only at its next
+    /// turn, up to a second later: a request to the leader wakes it. All leaders are asked at
+    /// once; without an answer nothing is lost but that second, and none is asked again for a
+    /// while, so that leaders that are away hold up those that are there by a tenth at most.
+    fn wake_leaders(&mut self, partitions: &[i32]) {
+        let now = Instant::now();
+        if now < self.wake_from {
+            return;
+        }
+        let list = self.list(partitions, |_| Offset::End);
+        let ends = match self.consumer.offsets_for_times(list, WAKE_TIMEOUT) {
+            Ok(ends) => ends,
+            Err(error) => {
+                debug!(self.parts.log, "leaders not woken"; "error" => %error);
+                self.wake_from = Instant::now() + WAKE_PAUSE;
+                return;
+            }
         };
-        if let Ok((low, high)) =
-            self.consumer
-                .fetch_watermarks(self.topic(), partition, WAKE_TIMEOUT)
-        {
-            known.status.log_start.store(low, Ordering::Relaxed);
-            known.status.log_end.store(high, Ordering::Relaxed);
+        for element in ends.elements() {
+            if let (Some(known), Offset::Offset(end)) =
+                (self.partitions.get(&element.partition()), element.offset())
+            {
+                known.status.log_end.store(end, Ordering::Relaxed);
+            }
         }
     }
 

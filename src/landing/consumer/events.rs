@@ -35,6 +35,7 @@ impl Thread<'_> {
             match notice {
                 Notice::Assigned(partitions) => self.assigned(&partitions),
                 Notice::Revoked(partitions) => self.revoked(partitions),
+                Notice::Lost(partitions) => self.lost(partitions),
                 Notice::Statistics(statistics) => self.statistics(&statistics),
                 Notice::Trouble(error, reason) => {
                     if let Some(ended) = self.client_error(&error, &reason) {
@@ -102,6 +103,12 @@ impl Thread<'_> {
             Some(RDKafkaErrorCode::UnreleasedInstanceId) => {
                 info!(self.parts.log, "kafka has not released our instance id yet, waiting for the session of our predecessor"; "error" => text);
                 Ended::Unreleased
+            }
+            // Under KIP-848 a poll that came too late (a process that was stopped, a suspended
+            // machine) is the end of this consumer.
+            _ if self.has_joined => {
+                warn!(self.parts.log, "kafka's consumer was given up by its group"; "error" => text);
+                Ended::Evicted
             }
             _ => {
                 let _ = self.parts.events.send(Event::Failed(format!(

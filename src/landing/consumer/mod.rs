@@ -32,12 +32,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
-use slog::{Logger, debug};
+use slog::{Logger, info};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::landing::claims::Claims;
+use crate::landing::consumer::assignment::Revoking;
 use crate::landing::layout::Layout;
 use crate::landing::partition::{Partition, Phase, Purse};
 use crate::landing::queue::{Batch, BatchQueue};
@@ -55,6 +56,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct ThreadParts {
     pub(crate) config: Arc<Config>,
     pub(crate) instance_id: Option<String>,
+    /// See [`session_timeout`](crate::landing::session::session_timeout).
+    pub(crate) session: Duration,
     pub(crate) layout: Arc<Layout>,
     pub(crate) claims: Claims,
     pub(crate) budget: Budget,
@@ -90,6 +93,9 @@ enum Ended {
     /// The broker has not yet released our `instance_id` (KIP-848, after a kill): a new consumer
     /// is needed.
     Unreleased,
+    /// The group gave us up for good (KIP-848, after a poll that came too late): a new consumer
+    /// joins again.
+    Evicted,
     /// Said already.
     Failed,
 }
@@ -97,7 +103,7 @@ enum Ended {
 /// Runs until it is told to leave, or cannot go on. A member that was killed under KIP-848 keeps
 /// its `instance_id` until its session has expired: that is waited for, up to twice.
 pub(crate) fn run(mut parts: ThreadParts) {
-    let session = parts.config.kafka.session_timeout();
+    let session = parts.session;
     let mut since = Instant::now();
     loop {
         let ended = match Thread::start(&mut parts) {
@@ -130,6 +136,7 @@ pub(crate) fn run(mut parts: ThreadParts) {
                 parts.pulse.waits("the session of our predecessor");
                 std::thread::sleep(RETRY_AFTER * 4);
             }
+            Ended::Evicted => info!(parts.log, "a new consumer joins the group"),
         }
     }
 }
@@ -147,7 +154,11 @@ struct Thread<'a> {
     stalled: Option<(Batch<Context>, usize)>,
     /// Nothing more is taken; `blocks` is closed when the outbox is empty.
     is_draining: bool,
+    /// The group waits for these.
+    revoking: Option<Revoking>,
     positions_at: Instant,
+    /// Leaders are not woken before.
+    wake_from: Instant,
     /// Whether records came at the last turn.
     is_busy: bool,
     /// Whether the group has taken it.
@@ -168,6 +179,7 @@ impl Thread<'_> {
             self.phases(now);
             self.hand_on_due(now);
             self.flush();
+            self.give_back(now);
             if self.parts.events.is_closed() {
                 return Ended::Left;
             }
@@ -193,6 +205,10 @@ impl Thread<'_> {
         &self.parts.config.kafka.topic
     }
 
+    fn phase(&self, partition: i32) -> Option<Phase> {
+        self.partitions.get(&partition).map(|known| known.phase)
+    }
+
     fn set_phase(&mut self, partition: i32, phase: Phase) {
         if let Some(known) = self.partitions.get_mut(&partition) {
             known.phase = phase;
@@ -201,22 +217,16 @@ impl Thread<'_> {
 
     /// Unassigns before the consumer is destroyed, which would hang on assigned partitions.
     fn leave(mut self) {
+        self.consumer.context().leave();
         self.stalled = None;
+        if self.is_draining {
+            self.parts.blocks = None;
+        }
         let assigned: Vec<i32> = self.partitions.keys().copied().collect();
-        for partition in &assigned {
-            self.parts.claims.release(*partition);
-        }
-        let list = self.list(&assigned, |_| Offset::Invalid);
-        let unassigned = match self.is_cooperative() {
-            true if assigned.is_empty() => Ok(()),
-            true => self.consumer.incremental_unassign(&list),
-            false => self.consumer.unassign(),
-        };
-        if !assigned.is_empty() {
-            let _ = self.parts.events.send(Event::Release(assigned));
-        }
-        if let Err(error) = unassigned {
-            debug!(self.parts.log, "partitions not unassigned"; "error" => %error);
+        // After a fatal error librdkafka may wait for an answer that was never given.
+        let has_failed = self.consumer.client().fatal_error().is_some();
+        if has_failed || !assigned.is_empty() || self.revoking.is_some() {
+            self.unassign(assigned);
         }
         self.parts.pulse.waits("the end of the consumer");
     }

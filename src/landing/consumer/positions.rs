@@ -34,9 +34,7 @@ impl Thread<'_> {
             .filter(|(_, known)| wants(known))
             .map(|(partition, _)| *partition)
             .collect();
-        for partition in partitions {
-            self.seek(partition, Instant::now());
-        }
+        self.seek(partitions);
     }
 
     /// Positions of partitions that were silent for a while: over holes there are no records.
@@ -55,6 +53,7 @@ impl Thread<'_> {
         let Ok(positions) = self.consumer.position() else {
             return;
         };
+        let mut jumped = Vec::new();
         for element in positions.elements() {
             let (partition, Offset::Offset(position)) = (element.partition(), element.offset())
             else {
@@ -72,13 +71,14 @@ impl Thread<'_> {
             };
             match reading.reader.position(position) {
                 Moved::No => self.name_open_transaction(partition, now),
-                Moved::Reread => self.seek(partition, now),
+                Moved::Reread => jumped.push(partition),
                 Moved::Holes => {
                     self.note_position(partition);
                     self.complete(partition);
                 }
             }
         }
+        self.seek(jumped);
     }
 
     pub(super) fn note_position(&self, partition: i32) {

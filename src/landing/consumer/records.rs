@@ -13,7 +13,8 @@ use crate::messages::BlockEnd;
 
 /// The longest wait for records: a command is heard within it.
 const TAKE_TIMEOUT: Duration = Duration::from_millis(100);
-/// The same while records come: what follows them (a drain, the end of a replay) is then near.
+/// The same while records come, or the group waits: what follows (a drain, the end of a replay, of
+/// a revoke) is then near.
 const TAKE_TIMEOUT_BUSY: Duration = Duration::from_millis(10);
 /// The wait while the pipeline is full: it empties in about this time.
 const FULL_WAIT: Duration = Duration::from_millis(5);
@@ -34,10 +35,9 @@ impl Thread<'_> {
             return std::thread::sleep(FULL_WAIT);
         }
         let was_busy = self.is_busy;
-        let batch = self.queue.take(if was_busy {
-            TAKE_TIMEOUT_BUSY
-        } else {
-            TAKE_TIMEOUT
+        let batch = self.queue.take(match was_busy || self.revoking.is_some() {
+            true => TAKE_TIMEOUT_BUSY,
+            false => TAKE_TIMEOUT,
         });
         self.is_busy = batch.len() > 0;
         let is_idle = !self.is_busy && !was_busy;

@@ -118,6 +118,10 @@ struct Member {
     /// Claims are kept unanswered while set.
     holds_claims: bool,
     held_claims: Vec<i32>,
+    /// What is closed is kept from landing while set.
+    holds_batches: bool,
+    /// How often a partition was claimed, in all.
+    assignments: u32,
     stream_ended: bool,
     fenced: Option<String>,
 }
@@ -129,6 +133,18 @@ impl Member {
         group: &str,
         ledger: &Arc<Ledger>,
         options: &[(&str, &str)],
+    ) -> Self {
+        let log = Logger::root(slog::Discard, slog::o!());
+        Self::join_logging(brokers, topic, group, ledger, options, log)
+    }
+
+    fn join_logging(
+        brokers: &str,
+        topic: &str,
+        group: &str,
+        ledger: &Arc<Ledger>,
+        options: &[(&str, &str)],
+        log: Logger,
     ) -> Self {
         let mut config = crate::testing::config();
         config.kafka.brokers = vec![brokers.to_owned()];
@@ -150,6 +166,7 @@ impl Member {
         let budget = Budget::new(config.limits.memory_bytes);
         let thread = start_thread(ThreadParts {
             instance_id: config.kafka.options.remove("group.instance.id"),
+            session: config.kafka.session_timeout(),
             layout: Layout::of(&config),
             claims: claims.clone(),
             budget: budget.clone(),
@@ -158,7 +175,7 @@ impl Member {
             events: events_in,
             status: status.clone(),
             pulse: status.group("landing").pulse("consumer"),
-            log: Logger::root(slog::Discard, slog::o!()),
+            log,
             config: Arc::new(config),
         })
         .unwrap();
@@ -174,6 +191,8 @@ impl Member {
             claimed: BTreeMap::new(),
             holds_claims: false,
             held_claims: Vec::new(),
+            holds_batches: false,
+            assignments: 0,
             stream_ended: false,
             fenced: None,
         }
@@ -191,6 +210,7 @@ impl Member {
             match event {
                 Event::Claim(partition) => {
                     *self.claimed.entry(partition).or_default() += 1;
+                    self.assignments += 1;
                     match self.holds_claims {
                         true => self.held_claims.push(partition),
                         false => self.claim(partition),
@@ -210,6 +230,8 @@ impl Member {
             Ok(block) if self.claims.is_current(block.claim) => {
                 if self.ledger.land(&block) {
                     self.claim(block.claim.partition);
+                } else if block.end == BlockEnd::Close && !self.holds_batches {
+                    self.claims.end(block.claim);
                 }
             }
             Ok(_) => {}
@@ -410,6 +432,61 @@ mod mock {
     }
 
     #[test]
+    fn revoked_partitions_are_given_back_once_what_was_read_has_landed() {
+        let (_cluster, brokers) = cluster(4);
+        let producer = producer(&brokers, &[]);
+        (0..4).for_each(|partition| produce(&producer, TOPIC, partition, 0..500));
+        let ledger = Arc::<Ledger>::default();
+        let mut first = Member::join(&brokers, TOPIC, "g", &ledger, QUICK);
+        first.until_landed(2000);
+        first.holds_batches = true;
+        let mut second = Member::join(&brokers, TOPIC, "g", &ledger, QUICK);
+        first.until("what is open to be closed", |member| {
+            (0..4).all(|partition| member.ledger.of(partition).closes == 1)
+        });
+        second.step();
+        assert_eq!(first.claimed.len(), 4, "nothing is given back");
+        assert!(second.claimed.is_empty());
+        for partition in 0..4 {
+            let epoch = ledger.of(partition).epoch;
+            first.claims.end(ClaimId { partition, epoch });
+        }
+        first.holds_batches = false;
+        let since = Instant::now();
+        while second.claimed.len() != 2 || first.claimed.len() != 2 {
+            assert!(since.elapsed() < PATIENCE, "no rebalance: {ledger:?}");
+            first.step();
+            second.step();
+        }
+        assert_all(&ledger, 4, 500);
+        first.leave();
+        second.leave();
+    }
+
+    #[test]
+    fn revoked_partitions_whose_batches_do_not_land_are_given_up_in_time() {
+        let (_cluster, brokers) = cluster(1);
+        let producer = producer(&brokers, &[]);
+        produce(&producer, TOPIC, 0, 0..500);
+        let ledger = Arc::<Ledger>::default();
+        let options = [QUICK, &[("max.poll.interval.ms", "2000")]].concat();
+        let mut first = Member::join(&brokers, TOPIC, "g", &ledger, &options);
+        first.until_landed(500);
+        first.holds_batches = true;
+        let second = Member::join(&brokers, TOPIC, "g", &ledger, &options);
+        let held = ClaimId {
+            partition: 0,
+            epoch: ledger.of(0).epoch,
+        };
+        first.until("the partition to be given up", |member| {
+            !member.claims.is_current(held)
+        });
+        assert_eq!(ledger.of(0).closes, 1);
+        first.leave();
+        second.leave();
+    }
+
+    #[test]
     fn an_answer_of_a_claim_that_was_overtaken_starts_nothing() {
         let (_cluster, brokers) = cluster(1);
         let producer = producer(&brokers, &[]);
@@ -546,6 +623,55 @@ mod real {
             }
             assert_all(&ledger, 6, 4000 * rounds);
             members.into_iter().for_each(Member::leave);
+        }
+    }
+
+    /// Writes nothing; at the first line with this message the writer stands still for so long.
+    struct Stall(&'static str, Duration, Mutex<bool>);
+
+    impl slog::Drain for Stall {
+        type Ok = ();
+        type Err = slog::Never;
+
+        fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+            let is_it = record.msg().to_string() == self.0;
+            if is_it && !std::mem::replace(&mut *self.2.lock().unwrap(), true) {
+                std::thread::sleep(self.1);
+            }
+            Ok(())
+        }
+    }
+
+    /// librdkafka 2.12 makes a fatal error of it under KIP-848, which no retry of its own mends.
+    #[test]
+    #[ignore = "needs real servers"]
+    fn a_member_that_polled_too_late_joins_again_without_a_new_generation() {
+        let brokers = brokers();
+        for (protocol, options) in PROTOCOLS {
+            let topic = topic(&brokers, protocol, 2);
+            let producer = producer(&brokers, &[]);
+            (0..2).for_each(|partition| produce(&producer, &topic, partition, 0..500));
+            let ledger = Arc::<Ledger>::default();
+            let mut options = options.to_vec();
+            options.push(("max.poll.interval.ms", "6000"));
+            if protocol != "kip848" {
+                options.push(("session.timeout.ms", "6000"));
+            }
+            let stall = Stall(
+                "partitions assigned",
+                Duration::from_secs(8),
+                Mutex::default(),
+            );
+            let log = Logger::root(stall, slog::o!());
+            let mut member = Member::join_logging(&brokers, &topic, &topic, &ledger, &options, log);
+            member.until("two assignments", |member| {
+                member.assignments >= 4 && member.claimed.len() == 2
+            });
+            member.until_landed(1000);
+            (0..2).for_each(|partition| produce(&producer, &topic, partition, 500..600));
+            member.until_landed(1200);
+            assert_all(&ledger, 2, 600);
+            member.leave();
         }
     }
 
