@@ -82,9 +82,12 @@ def storms(arguments, folder):
         print(f"seed {seed}: {storm.produced} records, {storm.done['kill']} kills, "
               f"{storm.done['zombie']} zombies, {storm.lasted_s:.0f} s, of which the audit "
               f"{storm.audited_s:.0f}: every record once", flush=True)  # fmt: skip
-        storm.tidy()
-        if not arguments.keep:
+        if arguments.keep:
+            storm.write_struck()
+            storm.keep_bucket()
+        else:
             shutil.rmtree(place)
+        storm.tidy()
     tables.print()
     print(f"\n{arguments.storms - len(failed)} of {arguments.storms} storms passed: {produced} "
           f"records, {tables.kills.total()} kills, {tables.stops.total()} zombies")  # fmt: skip

@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
-import signal
+import re
 import subprocess
 import time
+
+MESSAGE = re.compile(r'"msg":"([^"]*)"')
 
 # A debug build on a busy machine; what takes longer is stuck.
 WITHIN_S = 120
@@ -68,6 +70,14 @@ class Process:
     def tail(self):
         lines = self.log.read_text(errors="replace").splitlines()[-15:]
         return "".join(f"\n    | {line[:400]}" for line in lines)
+
+    def last_words(self, number=3):
+        """The last messages of its log, without reading all of it."""
+        with open(self.log, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+            lines = log.read().decode(errors="replace").splitlines()
+        found = [MESSAGE.search(line) for line in lines]
+        return [match[1] for match in found if match][-number:]
 
     def end(self, how=None, within_s=WITHIN_S):
         """Its exit code, after a signal or by itself."""

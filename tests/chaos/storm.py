@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import random
 import signal
 import subprocess
 import sys
@@ -17,27 +16,15 @@ import rig
 
 from chaos import kafka, records, report, schedule
 from chaos.faults import Faults
-from chaos.fleet import FENCED_WITHIN_S, MOMENT_WITHIN_S, Settings, Slot, is_stopped, proceed
-from chaos.mirror import CLAIM_KINDS, Mirror, headline
+from chaos.fleet import Settings, Slot, proceed
+from chaos.mirror import Mirror
 from chaos.process import Failed
-from chaos.proxy import StoreProxy, Trap
+from chaos.proxy import StoreProxy
+from chaos.torment import Torment
 
 # All that was produced must be in the store this long after the storm, without any restart.
 CAUGHT_UP_WITHIN_S = 180
 PROGRESS_EVERY_S = 30
-
-
-@dataclasses.dataclass
-class Struck:
-    """A kill or a stop, and what it hit."""
-
-    slot: str
-    how: str
-    moment: str
-    step: str
-    steps: dict
-    last: str
-    missed: bool
 
 
 class Storm:
@@ -92,10 +79,8 @@ class Storm:
 
     def rage(self):
         """Every slot's actions, and the servers', each in a thread of its own."""
-        jobs = [(self.torment, slot) for slot in self.slots] + [(self.shake_servers, None)]
-        threads = [
-            threading.Thread(target=self.guard, args=job, daemon=True) for job in jobs
-        ]
+        jobs = [Torment(self, slot).run for slot in self.slots] + [self.shake_servers]
+        threads = [threading.Thread(target=self.guard, args=[job], daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
         since = time.monotonic()
@@ -112,9 +97,9 @@ class Storm:
         if self.failure:
             raise self.failure
 
-    def guard(self, job, slot):
+    def guard(self, job):
         try:
-            job(slot) if slot else job()
+            job()
         except Exception as error:
             self.failure = self.failure or error
             self.ended.set()
@@ -136,123 +121,9 @@ class Storm:
             raise Failed("the feed")
         self.produced = int(printed)
 
-    # --- one slot ---
-
-    def torment(self, slot):
-        chance = random.Random(f"{self.seed} {slot.number}")
-        for action in self.schedule.actions[slot.number]:
-            if self.ended.is_set():
-                return
-            if slot.process is None:
-                slot.start()
-            match action.name:
-                case "kill":
-                    self.kill(slot, action)
-                case "zombie":
-                    self.zombie(slot, action)
-                case "leave":
-                    slot.drain()
-                    slot.process = None
-                    self.ended.wait(action.away_s)
-                case "reload":
-                    slot.reload(action.detail, chance)
-            self.done[action.name] += 1
-        if slot.process is None:
-            slot.start()
-
-    def strike(self, slot, action, how):
-        """Lets the moment come, and strikes the process."""
-        moment, kind = action.moment, action.moment.kind
-        if kind in CLAIM_KINDS and slot.port.requests["claim"]:
-            # It has claimed already.
-            kind = "put data"
-        trap = Trap(kind, moment.when, moment.number, how, moment.delay_s)
-        port = slot.port
-        missed = False
-        if moment.what == "request":
-            port.trap = trap
-            missed = not slot.wait_until_struck(trap, MOMENT_WITHIN_S)
-        else:
-            if moment.what == "objects":
-                slot.wait_until(lambda: port.created >= moment.number, MOMENT_WITHIN_S)
-            self.ended.wait(moment.delay_s if how == signal.SIGKILL else 0)
-        if not trap.sprung.is_set():
-            slot.check()
-            self.loop.run(self.strike_now(port, trap))
-        by_request = trap if moment.what == "request" and not missed else None
-        text = f"{moment.when} {kind}" if by_request else moment.what
-        self.struck.append(Struck(
-            port.slot, how.name, "no such request came" if missed else text,
-            headline(trap.steps, by_request), trap.steps, trap.last, missed,
-        ))  # fmt: skip
-
-    @staticmethod
-    async def strike_now(port, trap):
-        if not trap.sprung.is_set():
-            port.strike(trap)
-
-    def kill(self, slot, action):
-        self.strike(slot, action, signal.SIGKILL)
-        slot.killed()
-        slot.process = None
-        self.ended.wait(action.away_s)
-
-    def zombie(self, slot, action):
-        self.strike(slot, action, signal.SIGSTOP)
-        stopped, port = slot.process, slot.port
-        pid = stopped.process.pid
-        if not slot.wait_until(lambda: is_stopped(pid), MOMENT_WITHIN_S):
-            raise Failed(f"{slot.name} does not stop")
-        taken = self.mirror.taken_over[port.slot]
-        try:
-            if action.detail == "replaced" and slot.static:
-                self.replace(slot, stopped, pid, taken, action.away_s)
-                return
-            self.ended.wait(action.away_s)
-        finally:
-            proceed(pid)
-        self.count_zombie("stopped past its session", port, taken)
-
-    def replace(self, slot, stopped, pid, taken, away_s):
-        """A second process under the same id; then the first goes on, and one of the two must
-        end by itself. Mostly the first: the second if the first had to join anew just then."""
-        since, port, at = time.monotonic(), slot.port, slot.at
-        slot.at = 1 - at
-        slot.start()
-        replacement, its_port = slot.process, slot.port
-        slot.wait_until(lambda: its_port.requests["claim"] > 0, MOMENT_WITHIN_S)
-        while time.monotonic() - since < away_s:
-            slot.check()
-            time.sleep(0.05)
-        proceed(pid)
-        both = [stopped.process, replacement.process]
-        deadline = time.monotonic() + FENCED_WITHIN_S
-        while all(one.poll() is None for one in both) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        codes = [one.poll() for one in both]
-        if codes == [None, 5]:
-            slot.at, slot.process = at, stopped
-            self.count_zombie("replaced under its id, the replacement was fenced", port, taken)
-            return
-        port.pid = None
-        if codes == [None, None] and self.schedule.protocol == "consumer":
-            stopped.process.kill()
-            stopped.process.wait()
-        elif codes == [5, 5]:
-            slot.process = None
-        elif codes != [5, None]:
-            raise Failed(f"{slot.name} was replaced, and the two ended with {codes}"
-                         f"{stopped.tail()}{replacement.tail()}")  # fmt: skip
-        self.count_zombie(f"replaced under its id, the two ended with {codes}", port, taken)
-
-    def count_zombie(self, what, port, taken):
-        self.zombies[what] += 1
-        if self.mirror.taken_over[port.slot] > taken:
-            self.zombies["of these: partitions were taken over meanwhile"] += 1
-
     # --- the servers ---
 
-    def shake_servers(self, _=None):
+    def shake_servers(self):
         for part, server, how, away_s in self.schedule.servers:
             while self.done["kill"] < part * self.arguments.kills:
                 if self.ended.wait(0.1):
