@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::adopt::Place;
 use crate::config::{Sources, parse_duration};
 use crate::demo::open_notify::Failure;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Check(Check),
     /// Propose the table's columns for a sample of JSON lines, or of the topic
     Infer(Infer),
+    /// Make checkpoints where a Spark job ended, or from the files where they were lost
+    Adopt(Adopt),
 }
 
 /// `groundtrack run`
@@ -100,6 +103,36 @@ impl Infer {
     pub fn reads_stdin(&self) -> bool {
         !self.topic && self.file.as_os_str() == "-"
     }
+}
+
+/// `groundtrack adopt`
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The checkpoint folder of a Spark Structured Streaming job, which has ended: s3a://, s3://,
+    /// file:// or a path
+    #[arg(
+        value_name = "CHECKPOINT_URL",
+        value_parser = Place::parse,
+        required_unless_present = "from_files",
+        conflicts_with = "from_files"
+    )]
+    pub checkpoint: Option<Place>,
+    /// The folder that the job wrote its files to; default: the checkpoint folder's parent or
+    /// parquet_files beside it, whichever has a _spark_metadata
+    #[arg(long, value_name = "URL", value_parser = Place::parse, conflicts_with = "from_files")]
+    pub sink: Option<Place>,
+    /// The job was stopped: do not wait until its last write is old
+    #[arg(long, conflicts_with = "from_files")]
+    pub job_stopped: bool,
+    /// Rebuild lost checkpoints from the footers of groundtrack's own files instead
+    #[arg(long)]
+    pub from_files: bool,
+    /// Print the table of partitions and offsets, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Which configuration a command runs with.
@@ -222,8 +255,30 @@ mod tests {
     }
 
     #[test]
+    fn a_takeover_is_of_a_job_or_of_files() {
+        let Ok(Command::Adopt(adopt)) = parse("groundtrack adopt s3a://b/c --dry-run") else {
+            panic!("no adopt");
+        };
+        assert_eq!(adopt.checkpoint.unwrap().to_string(), "s3a://b/c");
+        assert!(adopt.dry_run && !adopt.from_files && adopt.sink.is_none());
+        let Ok(Command::Adopt(adopt)) = parse("groundtrack adopt --from-files") else {
+            panic!("no adopt");
+        };
+        assert!(adopt.from_files);
+        for line in [
+            "groundtrack adopt",
+            "groundtrack adopt hdfs://n/c",
+            "groundtrack adopt /c --from-files",
+            "groundtrack adopt --from-files --sink /s",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
     fn what_does_not_exist_yet_is_refused() {
-        for command in ["verify", "adopt", "reload", "status"] {
+        for command in ["verify", "reload", "status"] {
             let error = parse(&format!("groundtrack {command}")).unwrap_err();
             assert_eq!(error.exit_code(), 2);
         }

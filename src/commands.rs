@@ -9,10 +9,12 @@ use std::time::Instant;
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{self, Rebuilding, Takeover, watch};
 use crate::check::{self, Item, Problem, Report};
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
 use crate::infer::{self, InferError};
+use crate::landing::kafka_broker::KafkaBroker;
 use crate::logging::{self, LogSetup};
 use crate::status::Status;
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
@@ -49,6 +51,9 @@ pub enum Error {
     /// There is no sample to propose columns for.
     #[error("{0}")]
     Sample(String),
+    /// No checkpoint could or may be made.
+    #[error("{0}")]
+    Adopt(#[from] adopt::Error),
 }
 
 /// Runs a command to its end.
@@ -64,6 +69,7 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
         Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
         Command::Check(arguments) => check(&arguments),
         Command::Infer(arguments) => propose(&arguments),
+        Command::Adopt(arguments) => adopt(arguments),
     }
 }
 
@@ -147,6 +153,55 @@ fn examine_until_signal(config: &Config) -> Result<Report, Error> {
     runtime.shutdown_background();
     drop(listener);
     Ok(report)
+}
+
+/// `groundtrack adopt`: the table goes to stdout, what it waits for and refuses to stderr. It may be
+/// killed at any moment, and run again.
+fn adopt(arguments: cli::Adopt) -> Result<Outcome, Error> {
+    let config = load_from(&arguments.settings)().map_err(Error::Configuration)?;
+    let unanswered = |error: &dyn fmt::Display| adopt::Error::Unanswered(error.to_string());
+    let store = store::open(&config.store, None).map_err(|error| unanswered(&error))?;
+    let say = |words: &str| eprintln!("{words}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Start {
+            what: "no runtime could be started",
+            error,
+        })?;
+    let report = runtime.block_on(async {
+        match arguments.checkpoint {
+            Some(checkpoint) => {
+                let asked = Takeover {
+                    checkpoint,
+                    sink: arguments.sink,
+                    is_stopped: arguments.job_stopped,
+                    dry_run: arguments.dry_run,
+                    quiet: watch::QUIET,
+                };
+                // Kafka's client is heard by its answers.
+                let unheard = Logger::root(slog::Discard, slog::o!());
+                let broker = KafkaBroker::new(&config.kafka, &unheard);
+                let broker = broker.map_err(|error| unanswered(&error))?;
+                adopt::take_over(&config, store, &broker, &asked, &say).await
+            }
+            None => {
+                let asked = Rebuilding {
+                    dry_run: arguments.dry_run,
+                    quiet: watch::QUIET,
+                };
+                adopt::from_files(&config, store, &asked, &say).await
+            }
+        }
+    });
+    // A question to Kafka that was cut short may still hold its thread.
+    runtime.shutdown_background();
+    let report = report?;
+    print(&report)?;
+    match report.refusals.is_empty() {
+        true => Ok(Outcome::Done),
+        false => Err(adopt::Error::Refused(report.refusals).into()),
+    }
 }
 
 /// `groundtrack infer`: the columns go to stdout, what should be known about them to stderr.

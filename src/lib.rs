@@ -26,6 +26,7 @@
 #![deny(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod adopt;
 pub mod budget;
 pub mod check;
 pub mod cli;

@@ -39,7 +39,7 @@ fn exit_code(ended: &Result<Outcome, Error>) -> u8 {
             ExitReason::Fenced(_) => 5,
         },
         Err(Error::Configuration(_)) => 2,
-        Err(Error::Start { .. } | Error::Output(_) | Error::Sample(_)) => 1,
+        Err(Error::Start { .. } | Error::Output(_) | Error::Sample(_) | Error::Adopt(_)) => 1,
     }
 }
 
