@@ -260,8 +260,8 @@ impl Work {
         let next = match (&self.request, begins) {
             (Request::Landed { last, .. }, _) => {
                 // What has landed is said to have, also where the batch behind it cannot begin.
-                let with_next =
-                    landed(current, *last, begins, now).map(|next| (next, begins.is_some()));
+                let with_next = landed(current, *last, begins, now)
+                    .map(|next| (next, begins.is_some() || intent.is_none()));
                 with_next.or_else(|_| Ok((landed(current, *last, None, now)?, intent.is_none())))
             }
             (_, Some((intent, topic))) => {

@@ -115,6 +115,17 @@ fn a_landed_batch_begins_the_next_in_the_same_swap() {
 }
 
 #[test]
+fn a_batch_with_none_behind_it_lands_and_its_claim_goes_on() {
+    let request = Request::Landed {
+        last: Some(last_record(209)),
+        next: None,
+    };
+    let done = won(held(Some(pending(210)), Task::Land), request);
+    assert_eq!((done.sealed, done.commit), (true, Some(210)));
+    assert_eq!(done.ending, None);
+}
+
+#[test]
 fn what_has_landed_is_said_although_the_topic_was_made_anew_before_the_next() {
     let request = Request::Landed {
         last: None,
