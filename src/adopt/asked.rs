@@ -1,10 +1,12 @@
 //! A folder in a store, whose silence is an error after a while: a person waits.
 
+use std::io;
+
 use bytes::Bytes;
 
 use super::{Error, place::Place};
 use crate::config;
-use crate::inventory::answered;
+use crate::inventory::{answered, each_page};
 use crate::store::{self, Listed, SharedStore, StoreError};
 
 /// A folder that is read.
@@ -38,13 +40,30 @@ impl Asked {
         &self.store
     }
 
-    /// All objects below a prefix.
+    /// All objects below a prefix of which it is known that there are few.
     ///
     /// # Errors
     /// When the store does not answer, or refuses.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
         let listed = answered(async || self.store.list(prefix).await).await;
         listed.map_err(|error| self.unanswered("listing", prefix, &error))
+    }
+
+    /// Hands over all objects below a prefix, in whichever order, without holding them.
+    ///
+    /// # Errors
+    /// When the store does not answer, or refuses, or what `take` says.
+    pub async fn each(
+        &self,
+        prefix: &str,
+        mut take: impl FnMut(Listed) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let page = |page: Vec<Listed>| page.into_iter().try_for_each(&mut take);
+        let listed = each_page(&*self.store, prefix, page).await;
+        listed.map_err(|error| {
+            let place = self.store.location();
+            Error::Unanswered(format!("listing {place}/{prefix}: {error}"))
+        })
     }
 
     /// An object; `None`: it is not there.

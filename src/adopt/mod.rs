@@ -26,7 +26,7 @@ use self::asked::Asked;
 use self::ours::Ours;
 use self::spark::job::{Folders, Job};
 use self::takeover::{Evidence, Plan, Terms};
-use self::watch::{Patience, Seen};
+use self::watch::Patience;
 use crate::config::Config;
 use crate::landing::broker::{Broker, TopicView};
 use crate::landing::layout::Layout;
@@ -191,13 +191,9 @@ async fn still_writes(
     }
     tokio::time::sleep(pause).await;
     let seen = folders.look().await?;
-    Ok(wrote(&job.seen, &seen).map(|what| {
+    Ok(watch::changed(&job.seen, &seen).map(|what| {
         format!("the job still writes ({what} has changed while we looked): stop it, then adopt")
     }))
-}
-
-fn wrote<'a>(before: &'a Seen, after: &'a Seen) -> Option<&'a str> {
-    watch::changed(before, after)
 }
 
 /// Creates the planned checkpoints; says how many. Others that appeared meanwhile, or a job that
@@ -217,7 +213,7 @@ async fn make(ours: &Ours, folders: &Folders, job: &Job, plan: &mut Plan) -> Res
         }
     }
     let seen = folders.look().await?;
-    if let Some(what) = wrote(&job.seen, &seen) {
+    if let Some(what) = watch::changed(&job.seen, &seen) {
         plan.refusals.push(format!(
             "the job was started again meanwhile ({what} has changed): stop it, delete {} before \
              groundtrack runs, and adopt again",

@@ -55,11 +55,14 @@ impl Ours {
     pub async fn objects(&self) -> Result<BTreeMap<i32, String>, Error> {
         let mut found = BTreeMap::new();
         for folder in [&self.names.data, &self.names.dead_letters] {
-            for object in self.asked.list(&format!("{folder}/")).await? {
-                if let Some(range) = self.names.range_in(&object.key) {
-                    found.entry(range.partition).or_insert(object.key);
-                }
-            }
+            self.asked
+                .each(&format!("{folder}/"), |object| {
+                    if let Some(range) = self.names.range_in(&object.key) {
+                        found.entry(range.partition).or_insert(object.key);
+                    }
+                    Ok(())
+                })
+                .await?;
         }
         Ok(found)
     }

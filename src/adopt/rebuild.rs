@@ -1,11 +1,12 @@
-//! A partition's checkpoint from the footers of its files. Pure.
+//! A partition's checkpoint from the footers of its files, which come in the order of their
+//! ranges, one at a time. Pure.
 //!
 //! What the files cannot tell is left at what is safe: `last` is none (the hash of a record that
 //! became a row cannot be computed from the row), `holes_to` is `next_offset` (the holes are read
 //! again). A last batch that the footers do not prove complete is pending again, and its replay
 //! finds out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetDigest;
@@ -14,8 +15,11 @@ use crate::landing::protocol::batch::column_records;
 use crate::landing::protocol::checkpoint::{
     Checkpoint, ColumnRecord, FORMAT, Pending, Root, Sibling,
 };
-use crate::landing::protocol::footer::{Footer, differ, is_unknown};
+use crate::landing::protocol::footer::{Footer, Identity, differ, is_unknown};
 use crate::landing::protocol::keys::{NamedRange, Names};
+
+/// So much that is wrong with a partition is said; of more only how much.
+const SAID_MAX: usize = 20;
 
 /// An object named like one of the partition's.
 #[derive(Debug, Clone)]
@@ -28,183 +32,237 @@ pub struct File {
     pub footer: Result<Box<Footer>, String>,
 }
 
-/// One partition's checkpoint, from its files; at least one.
-///
-/// # Errors
-/// All that speaks against it, naming the ranges.
-pub fn rebuild(
-    files: &[File],
-    names: &Names,
-    partition: i32,
-    sibling: &Sibling,
-    writer: &str,
-    now: &Now,
-) -> Result<Checkpoint, Vec<String>> {
-    let wrong: Vec<String> = foreign(files, names, partition);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let batches = batches(files)?;
-    let wrong = untiled(&batches, partition);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
-        return Err(vec![format!("partition {partition} has no files")]);
-    };
-    let pending = (!last.is_complete()).then(|| Pending {
-        end: last.end,
-        keys: last.keys.to_vec(),
-        layout: last.layout.clone(),
-        gap: None,
-    });
-    let next_offset = match pending {
-        Some(_) => last.start,
-        None => last.end,
-    };
-    let (roots, columns) = roots_and_columns(&batches, names);
-    Ok(Checkpoint {
-        format: FORMAT,
-        revision: 1,
-        epoch: 0,
-        writer: writer.to_owned(),
-        time: now.text.clone(),
-        cluster_id: newest_known(files, |footer| &footer.identity.cluster_id),
-        topic_id: newest_known(files, |footer| &footer.identity.topic_id),
-        first_offset: first.start,
-        next_offset,
-        holes_to: next_offset,
-        last: None,
-        pending,
-        partitions: sibling.partitions,
-        started_ms: sibling.started_ms,
-        adopted: sibling.adopted.clone(),
-        columns,
-        roots,
-        stopped: None,
-    })
+/// A partition's files so far. What it holds does not grow with their number.
+#[derive(Debug)]
+pub struct Rebuilder<'a> {
+    names: &'a Names,
+    /// Its number.
+    pub partition: i32,
+    /// How many files it was given.
+    pub files: u64,
+    /// Cluster and topic, as known as the files know them.
+    ids: [String; 2],
+    first_offset: Option<i64>,
+    /// As the batches' Begins wrote them.
+    roots: Vec<Root>,
+    /// Whether the data folder of the last root is known: a batch of dead letters alone tells of
+    /// none.
+    is_data_known: bool,
+    columns: Vec<ColumnRecord>,
+    /// The batch whose files come.
+    batch: Option<Batch>,
+    /// Files of others are there: breaks may be where ours would be.
+    has_others: bool,
+    wrong: Vec<String>,
+    /// How much is wrong that is not said.
+    unsaid: usize,
 }
 
 /// A batch by its objects.
 #[derive(Debug)]
-struct Batch<'a> {
+struct Batch {
     start: i64,
     end: i64,
-    keys: &'a [String],
-    layout: &'a Layout,
-    found: BTreeMap<&'a str, &'a Footer>,
+    keys: Vec<String>,
+    layout: Layout,
+    found: BTreeMap<String, Found>,
 }
 
-fn range(start: i64, end: i64) -> String {
-    format!("[{start}, {end})")
+/// What an object tells of itself and of its batch.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    holds: OffsetDigest,
+    has_gap: bool,
+    named: OffsetDigest,
 }
 
-/// Files that are not of this group's work on this partition.
-fn foreign(files: &[File], names: &Names, partition: i32) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut ids: [&str; 2] = ["", ""];
-    for file in files {
-        let key = &file.key;
+impl<'a> Rebuilder<'a> {
+    /// A partition without files yet.
+    pub fn new(names: &'a Names, partition: i32) -> Self {
+        Self {
+            names,
+            partition,
+            files: 0,
+            ids: Default::default(),
+            first_offset: None,
+            roots: Vec::new(),
+            is_data_known: false,
+            columns: Vec::new(),
+            batch: None,
+            has_others: false,
+            wrong: Vec::new(),
+            unsaid: 0,
+        }
+    }
+
+    /// Takes the next file: none before it has a higher range.
+    pub fn push(&mut self, file: File) {
+        self.files += 1;
         let at = range(file.named.first, file.named.last + 1);
-        let footer = match &file.footer {
-            Ok(footer) => footer,
+        let footer = match file.footer {
+            Ok(footer) => *footer,
             Err(why) => {
-                wrong.push(format!("{at}: {key}: {why}; move it away"));
-                continue;
+                self.has_others = true;
+                return self.say(format!("{at}: {}: {why}; move it away", file.key));
             }
         };
-        let identity = &footer.identity;
-        for (what, found, ours) in [
-            ("group", &identity.group, &names.group),
-            ("topic", &identity.topic, &names.topic),
-        ] {
-            if found != ours {
-                wrong.push(format!("{at}: {key} is of {what} {found}, not of {ours}"));
+        if let Some(why) = self.others(&file.key, file.named, &footer) {
+            self.has_others = true;
+            return self.say(format!("{at}: {} {why}", file.key));
+        }
+        for (known, id) in self
+            .ids
+            .iter_mut()
+            .zip([&footer.identity.cluster_id, &footer.identity.topic_id])
+        {
+            if !is_unknown(id) {
+                known.clone_from(id);
             }
         }
-        let batch = &footer.batch;
-        if identity.partition != partition
-            || (batch.start, batch.end) != (file.named.first, file.named.last + 1)
+        let of = &footer.batch;
+        match self.batch.take() {
+            Some(batch) if (batch.start, batch.end) == (of.start, of.end) => {
+                if batch.keys != of.keys || batch.layout != of.layout {
+                    self.say(format!(
+                        "{at}: {} and {} disagree on the objects or the columns of the batch",
+                        batch.found.keys().next().map_or("", String::as_str),
+                        file.key
+                    ));
+                }
+                self.batch = Some(batch);
+            }
+            before => {
+                if let Some(before) = before {
+                    self.close(&before, of.start, of.end);
+                }
+                self.begin(of.start, of.end, &of.keys, &of.layout);
+            }
+        }
+        if let Some(batch) = &mut self.batch {
+            let found = Found {
+                holds: footer.file.offsets,
+                has_gap: footer.file.gap.is_some(),
+                named: of.offsets,
+            };
+            batch.found.insert(file.key, found);
+        }
+    }
+
+    /// The checkpoint, once all files were taken.
+    ///
+    /// # Errors
+    /// All that speaks against it, naming the ranges.
+    pub fn finish(
+        mut self,
+        sibling: &Sibling,
+        writer: &str,
+        now: &Now,
+    ) -> Result<Checkpoint, Vec<String>> {
+        if self.unsaid > 0 {
+            let (partition, more) = (self.partition, self.unsaid);
+            self.wrong
+                .push(format!("partition {partition}: and {more} more of these"));
+        }
+        let (Some(first_offset), Some(last), true) =
+            (self.first_offset, &self.batch, self.wrong.is_empty())
+        else {
+            return Err(self.wrong);
+        };
+        let pending = (!last.is_complete()).then(|| Pending {
+            end: last.end,
+            keys: last.keys.clone(),
+            layout: last.layout.clone(),
+            gap: None,
+        });
+        let next_offset = match pending {
+            Some(_) => last.start,
+            None => last.end,
+        };
+        let [cluster_id, topic_id] = self.ids;
+        Ok(Checkpoint {
+            format: FORMAT,
+            revision: 1,
+            epoch: 0,
+            writer: writer.to_owned(),
+            time: now.text.clone(),
+            cluster_id,
+            topic_id,
+            first_offset,
+            next_offset,
+            holes_to: next_offset,
+            last: None,
+            pending,
+            partitions: sibling.partitions,
+            started_ms: sibling.started_ms,
+            adopted: sibling.adopted.clone(),
+            columns: self.columns,
+            roots: self.roots,
+            stopped: None,
+        })
+    }
+
+    fn say(&mut self, what: String) {
+        match self.wrong.len() < SAID_MAX {
+            true => self.wrong.push(what),
+            false => self.unsaid += 1,
+        }
+    }
+
+    /// Why a file is not of this group's work on this partition.
+    fn others(&self, key: &String, named: NamedRange, footer: &Footer) -> Option<String> {
+        let (identity, batch): (&Identity, _) = (&footer.identity, &footer.batch);
+        for (what, found, ours) in [
+            ("group", &identity.group, &self.names.group),
+            ("topic", &identity.topic, &self.names.topic),
+        ] {
+            if found != ours {
+                return Some(format!("is of {what} {found}, not of {ours}"));
+            }
+        }
+        if identity.partition != self.partition
+            || (batch.start, batch.end) != (named.first, named.last + 1)
             || !batch.keys.contains(key)
         {
-            wrong.push(format!(
-                "{at}: {key} is an object of partition {}, {} under another name",
+            return Some(format!(
+                "is an object of partition {}, {} under another name",
                 identity.partition,
                 range(batch.start, batch.end)
             ));
         }
-        let found = [&identity.cluster_id, &identity.topic_id].map(String::as_str);
-        for ((what, known), found) in ["cluster", "topic"].into_iter().zip(&mut ids).zip(found) {
-            if differ(known, found) {
-                wrong.push(format!(
-                    "{at}: {key} has {what} id {found}, files before it have {known}: they are of \
-                     two logs"
-                ));
-            }
-            if is_unknown(known) {
-                *known = found;
-            }
-        }
+        let found = [&identity.cluster_id, &identity.topic_id];
+        ["cluster", "topic"]
+            .into_iter()
+            .zip(self.ids.iter().zip(found))
+            .find(|(_, (known, found))| differ(known, found))
+            .map(|(what, (known, found))| {
+                format!("has {what} id {found}, files before it have {known}: they are of two logs")
+            })
     }
-    wrong
-}
 
-/// The batches, by their start.
-fn batches(files: &[File]) -> Result<Vec<Batch<'_>>, Vec<String>> {
-    let mut batches: BTreeMap<(i64, i64), Batch<'_>> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for file in files {
-        let Ok(footer) = &file.footer else {
-            continue;
-        };
-        let of = &footer.batch;
-        let batch = batches.entry((of.start, of.end)).or_insert_with(|| Batch {
-            start: of.start,
-            end: of.end,
-            keys: &of.keys,
-            layout: &of.layout,
-            found: BTreeMap::new(),
-        });
-        if batch.keys != of.keys || *batch.layout != of.layout {
-            let at = range(of.start, of.end);
-            wrong.push(format!(
-                "{at}: {} and {} disagree on the objects or the columns of the batch",
-                batch.found.keys().next().unwrap_or(&""),
-                file.key
-            ));
+    /// A batch after which another begins: whole, and where that begins.
+    fn close(&mut self, batch: &Batch, next_start: i64, next_end: i64) {
+        if self.has_others {
+            return;
         }
-        batch.found.insert(&file.key, footer);
-    }
-    match wrong.is_empty() {
-        true => Ok(batches.into_values().collect()),
-        false => Err(wrong),
-    }
-}
-
-/// Breaks, overlaps, and batches before the last that are not whole.
-fn untiled(batches: &[Batch<'_>], partition: i32) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for pair in batches.windows(2) {
-        let (batch, next) = (&pair[0], &pair[1]);
-        let (at, then) = (range(batch.start, batch.end), range(next.start, next.end));
-        if next.start > batch.end {
-            wrong.push(format!(
+        let partition = self.partition;
+        let (at, then) = (range(batch.start, batch.end), range(next_start, next_end));
+        if next_start > batch.end {
+            self.say(format!(
                 "partition {partition}: offsets {} are in no file: there is a break between {at} \
-                 and {then}; put its files back, or give up what was landed before it: move the files \
-                 below offset {} to another folder",
-                range(batch.end, next.start),
-                next.start
+                 and {then}; put its files back, or give up what was landed before it: move the \
+                 files below offset {next_start} to another folder",
+                range(batch.end, next_start)
             ));
         }
-        if next.start < batch.end {
-            wrong.push(format!(
+        if next_start < batch.end {
+            self.say(format!(
                 "partition {partition}: {at} and {then} overlap: two groups or two logs have \
                  landed here; `groundtrack verify` tells which records are there twice"
             ));
         }
         if !batch.is_complete() {
             let missing: Vec<&str> = batch.missing().collect();
-            wrong.push(format!(
+            self.say(format!(
                 "partition {partition}: {at} is not whole, though {then} landed after it: {}; put \
                  back what is missing",
                 match missing.as_slice() {
@@ -214,13 +272,62 @@ fn untiled(batches: &[Batch<'_>], partition: i32) -> Vec<String> {
             ));
         }
     }
-    wrong
+
+    fn begin(&mut self, start: i64, end: i64, keys: &[String], layout: &Layout) {
+        self.first_offset.get_or_insert(start);
+        let batch = Batch {
+            start,
+            end,
+            keys: keys.to_vec(),
+            layout: layout.clone(),
+            found: BTreeMap::new(),
+        };
+        self.enter_folders(&batch);
+        for column in column_records(layout) {
+            if !self.columns.iter().any(|known| known.name == column.name) {
+                self.columns.push(column);
+            }
+        }
+        self.batch = Some(batch);
+    }
+
+    /// As its Begin changed roots and columns.
+    fn enter_folders(&mut self, batch: &Batch) {
+        let (data, dead_letters) = batch.folders();
+        let before = self.roots.last_mut();
+        if let (Some(root), Some(data), false) = (before, data, self.is_data_known) {
+            data.clone_into(&mut root.data);
+        }
+        let before = self.roots.last();
+        let is_known = data.is_some() || before.is_some() && self.is_data_known;
+        let data = data
+            .or(before.map(|root| root.data.as_str()))
+            .unwrap_or(&self.names.data)
+            .to_owned();
+        let is_new_data = before.is_none_or(|root| root.data != data);
+        let is_new = is_new_data || before.is_none_or(|root| root.dead_letters != dead_letters);
+        if is_new_data {
+            self.columns.clear();
+        }
+        if is_new {
+            self.roots.push(Root {
+                from_offset: batch.start,
+                data,
+                dead_letters: dead_letters.to_owned(),
+            });
+        }
+        self.is_data_known = is_known;
+    }
 }
 
-impl Batch<'_> {
+fn range(start: i64, end: i64) -> String {
+    format!("[{start}, {end})")
+}
+
+impl Batch {
     fn missing(&self) -> impl Iterator<Item = &str> {
         let keys = self.keys.iter().map(String::as_str);
-        keys.filter(|key| !self.found.contains_key(key))
+        keys.filter(|key| !self.found.contains_key(*key))
     }
 
     /// Whether all that the range held is in its objects: as an upload that finds them decides.
@@ -228,37 +335,32 @@ impl Batch<'_> {
         let Some((dead_letters, data)) = self.keys.split_last() else {
             return false;
         };
-        if !data.iter().all(|key| self.found.contains_key(key.as_str())) {
+        if !data.iter().all(|key| self.found.contains_key(key)) {
             return false;
         }
-        let records_loss = self
-            .found
-            .get(dead_letters.as_str())
-            .is_some_and(|footer| footer.file.gap.is_some());
+        let dead_letters = self.found.get(dead_letters);
+        let records_loss = dead_letters.is_some_and(|found| found.has_gap);
         records_loss || self.named() == Some(self.held())
     }
 
     /// What the objects hold together: a key holds nothing that one before it holds.
     fn held(&self) -> OffsetDigest {
-        let files = self.found.values().map(|footer| footer.file.offsets);
+        let files = self.found.values().map(|found| found.holds);
         files.fold(OffsetDigest::default(), |sum, file| OffsetDigest {
-            count: sum.count + file.count,
+            count: sum.count.saturating_add(file.count),
             sum: sum.sum.wrapping_add(file.sum),
         })
     }
 
     /// The largest set that a footer names; one that tells of a loss proves nothing.
     fn named(&self) -> Option<OffsetDigest> {
-        let whole = self
-            .found
-            .values()
-            .filter(|footer| footer.file.gap.is_none());
+        let whole = self.found.values().filter(|found| !found.has_gap);
         whole
-            .map(|footer| footer.batch.offsets)
+            .map(|found| found.named)
             .max_by_key(|offsets| offsets.count)
     }
 
-    /// The folder of its data files, by the first of them; and that of the dead letters.
+    /// The folder of its data files, if it lists any; and that of the dead letters.
     fn folders(&self) -> (Option<&str>, &str) {
         let (dead_letters, data) = match self.keys.split_last() {
             Some((dead_letters, data)) => (dead_letters.as_str(), data.first()),
@@ -274,54 +376,6 @@ fn above(key: &str, parts: usize) -> &str {
     (0..parts).fold(key, |key, _| {
         key.rsplit_once('/').map_or("", |(folder, _)| folder)
     })
-}
-
-/// As the batches' Begins wrote them.
-fn roots_and_columns(batches: &[Batch<'_>], names: &Names) -> (Vec<Root>, Vec<ColumnRecord>) {
-    let mut roots: Vec<Root> = Vec::new();
-    let mut columns = Vec::new();
-    let mut known = BTreeSet::new();
-    // A batch of dead letters alone tells of no data folder: that of the batch before it, or of
-    // the first that has one.
-    let first = batches.iter().find_map(|batch| batch.folders().0);
-    let first = first.unwrap_or(&names.data);
-    for batch in batches {
-        let (data, dead_letters) = batch.folders();
-        let before = roots.last();
-        let data = data
-            .or(before.map(|root| root.data.as_str()))
-            .unwrap_or(first)
-            .to_owned();
-        let is_new_data = before.is_none_or(|root| root.data != data);
-        if is_new_data || before.is_none_or(|root| root.dead_letters != dead_letters) {
-            roots.push(Root {
-                from_offset: batch.start,
-                data,
-                dead_letters: dead_letters.to_owned(),
-            });
-        }
-        if is_new_data {
-            columns.clear();
-            known.clear();
-        }
-        for column in column_records(batch.layout) {
-            if known.insert(column.name.clone()) {
-                columns.push(column);
-            }
-        }
-    }
-    (roots, columns)
-}
-
-/// An id as the files know it; an early one may not know it yet.
-fn newest_known<'a>(files: &'a [File], id: impl Fn(&'a Footer) -> &'a String) -> String {
-    let newest_first = files.iter().rev();
-    newest_first
-        .filter_map(|file| file.footer.as_deref().ok())
-        .map(id)
-        .find(|id| !is_unknown(id))
-        .cloned()
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

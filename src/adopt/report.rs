@@ -8,9 +8,6 @@ use super::spark::job::{Folders, Job};
 use super::takeover::{Fate, Plan, Row};
 use crate::landing::protocol::keys::Names;
 
-/// So many files are named each by each; of more only their number is told.
-const NAMED_MAX: usize = 1000;
-
 /// A table, notes below it, and why nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -39,7 +36,6 @@ impl Report {
             ("topic", names.topic.clone()),
             ("group", names.group.clone()),
         ];
-        let is_refused = !plan.refusals.is_empty();
         let rows = plan.rows.iter().map(|row| {
             let number =
                 |value: Option<i64>| value.map_or("-".to_owned(), |value| value.to_string());
@@ -51,7 +47,7 @@ impl Report {
                 (row.high - row.offset.unwrap_or(row.low).max(row.low))
                     .max(0)
                     .to_string(),
-                fate(row, dry_run || is_refused),
+                fate(row, dry_run || made == 0),
             ]
         });
         Self {
@@ -73,7 +69,7 @@ impl Report {
     /// Of a rebuilding.
     pub fn of_rebuilding(
         rows: BTreeMap<i32, Rebuilt>,
-        others: usize,
+        others: u64,
         names: &Names,
         dry_run: bool,
         refusals: Vec<String>,
@@ -187,12 +183,13 @@ fn takeover_notes(
             "{} files in the sink are not in its log: what the job wrote and did not commit. \
              groundtrack lands their records again; readers that heed the log pass them over, \
              others have to. They are left where they are:",
-            job.unlisted.len()
+            job.unlisted_count
         ));
-        let named = job.unlisted.iter().take(NAMED_MAX);
+        let named = job.unlisted.iter();
         notes.extend(named.map(|(key, bytes)| format!("  {key} ({bytes} bytes)")));
-        if job.unlisted.len() > NAMED_MAX {
-            notes.push(format!("  and {} more", job.unlisted.len() - NAMED_MAX));
+        let more = job.unlisted_count - job.unlisted.len();
+        if more > 0 {
+            notes.push(format!("  and {more} more"));
         }
     }
     for row in plan.rows.iter().filter(|row| row.fate == Fate::Made) {

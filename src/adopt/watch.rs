@@ -64,6 +64,30 @@ pub fn interval(mut planned_ms: Vec<i64>) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(*median).ok()?))
 }
 
+/// A listing of any size as seen: it tells that something changed, not what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// How many objects.
+    pub count: u64,
+    /// When the newest was written, milliseconds since 1970 UTC.
+    pub newest_ms: Option<i64>,
+    /// Wrapping sum over hashes of their keys, sizes and times: in whatever order they come.
+    hashes: u64,
+}
+
+impl Sum {
+    /// Adds an object.
+    pub fn add(&mut self, object: &Listed) {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(object.key.as_bytes());
+        hash.update(&object.size_bytes.to_le_bytes());
+        hash.update(&object.modified_ms.to_le_bytes());
+        self.count += 1;
+        self.newest_ms = self.newest_ms.max(Some(object.modified_ms));
+        self.hashes = self.hashes.wrapping_add(hash.digest());
+    }
+}
+
 /// A listing as seen.
 pub fn seen(objects: &[Listed]) -> Seen {
     objects
@@ -131,6 +155,28 @@ mod tests {
         assert_eq!(interval(vec![5]), None);
         let planned = vec![0, 5_000, 10_000, 3_600_000, 3_605_000, 3_610_000];
         assert_eq!(interval(planned), Some(5 * SECOND));
+    }
+
+    #[test]
+    fn a_sum_tells_of_any_change_and_of_no_order() {
+        let listed = |key: &str, size_bytes, modified_ms| Listed {
+            key: key.to_owned(),
+            size_bytes,
+            modified_ms,
+        };
+        let sum = |objects: &[Listed]| {
+            let mut sum = Sum::default();
+            objects.iter().for_each(|object| sum.add(object));
+            sum
+        };
+        let (a, b) = (listed("a", 1, 5), listed("b", 2, 3));
+        let both = sum(&[a.clone(), b.clone()]);
+        assert_eq!(both.newest_ms, Some(5));
+        assert_eq!(both, sum(&[b.clone(), a.clone()]));
+        for other in [listed("c", 2, 3), listed("b", 3, 3), listed("b", 2, 4)] {
+            assert_ne!(both, sum(&[a.clone(), other]));
+        }
+        assert_ne!(both, sum(&[a]));
     }
 
     #[test]

@@ -100,7 +100,10 @@ fn whole(start: i64, end: i64) -> File {
 }
 
 fn rebuilt(files: &[File]) -> Result<Checkpoint, Vec<String>> {
-    rebuild(files, &names(), 0, &sibling(), "me", &Now::at(0))
+    let names = names();
+    let mut rebuilder = Rebuilder::new(&names, 0);
+    files.iter().cloned().for_each(|file| rebuilder.push(file));
+    rebuilder.finish(&sibling(), "me", &Now::at(0))
 }
 
 fn refused(files: &[File]) -> String {
@@ -241,6 +244,32 @@ fn a_recorded_loss_is_landed_and_one_that_waits_for_the_word_is_pending() {
     let made = rebuilt(&[whole(10, 20), rest]).unwrap();
     assert_eq!(made.next_offset, 20);
     assert_eq!(made.pending.map(|pending| pending.end), Some(30));
+}
+
+#[test]
+fn a_loss_before_the_first_data_is_of_the_folder_that_comes() {
+    let none = OffsetSet::default();
+    let mut loss = file(&keys(0, 0, 10), 0, 0, 10, &none, &none);
+    footer_mut(&mut loss).file.gap = Some([0, 10]);
+    let mut first = whole(10, 20);
+    let keys: Vec<String> = keys(1, 10, 20)
+        .iter()
+        .map(|key| key.replacen("data/", "older/data/", 1))
+        .collect();
+    first.key.clone_from(&keys[0]);
+    footer_mut(&mut first).batch.keys = keys;
+    let made = rebuilt(&[loss, first]).unwrap();
+    assert_eq!(made.roots.len(), 1);
+    assert_eq!(made.roots[0].data, "older/data");
+    assert_eq!(made.roots[0].from_offset, 0);
+}
+
+#[test]
+fn of_much_that_is_wrong_some_is_said() {
+    let files: Vec<File> = (0..100).map(|n| whole(n * 20, n * 20 + 10)).collect();
+    let why = rebuilt(&files).unwrap_err();
+    assert_eq!(why.len(), SAID_MAX + 1);
+    assert!(why.last().unwrap().contains("79 more"), "{why:?}");
 }
 
 #[test]

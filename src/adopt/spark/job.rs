@@ -10,6 +10,7 @@ use crate::adopt::asked::Asked;
 use crate::adopt::place::Place;
 use crate::adopt::watch::{self, Seen};
 use crate::config;
+use crate::store::Listed;
 
 /// By the times of so many batches it is found out how far they lie apart.
 const TIMED_BATCHES: usize = 10;
@@ -17,6 +18,9 @@ const TIMED_BATCHES: usize = 10;
 /// Where the sink is looked for beside the checkpoint folder: what the job that this replaces
 /// wrote to, and what `store.data` is by default.
 const USUAL_SINK: &str = "parquet_files";
+
+/// So many files are named each by each; of more only their number is told.
+pub const NAMED_MAX: usize = 1000;
 
 /// The two folders of a job.
 #[derive(Debug)]
@@ -42,7 +46,9 @@ pub struct Job {
     pub positions: BTreeMap<i32, i64>,
     /// Further topics that it reads.
     pub other_topics: Vec<String>,
-    /// Names and bytes of the files in the sink that its log does not list.
+    /// How many of its files in the sink the log does not list.
+    pub unlisted_count: usize,
+    /// Names and bytes of the first [`NAMED_MAX`] of them.
     pub unlisted: Vec<(String, u64)>,
     /// Files that the log lists and that are not in the sink.
     pub missing: usize,
@@ -127,7 +133,7 @@ impl Folders {
         let (positions, other_topics) = of_topic(positions, topic).map_err(Error::refused)?;
         let (names, log_gaps) = logs.sink_chain();
         let listed = self.listed(&names).await?;
-        let (unlisted, missing) = self.compare_sink(&listed).await?;
+        let sink = self.compare_sink(&listed).await?;
         Ok(Job {
             id,
             landed,
@@ -139,8 +145,9 @@ impl Folders {
                 .filter(|last| Some(*last) > landed),
             positions,
             other_topics,
-            unlisted,
-            missing,
+            unlisted_count: sink.unlisted_count,
+            unlisted: sink.unlisted,
+            missing: listed.len().saturating_sub(sink.there),
             log_gaps,
             interval: watch::interval(batches.values().filter_map(|batch| batch.time_ms).collect()),
             seen,
@@ -195,23 +202,31 @@ impl Folders {
         Ok(listed)
     }
 
-    /// The job's files in the sink that are not listed, and how many listed are not there.
-    async fn compare_sink(
-        &self,
-        listed: &BTreeSet<String>,
-    ) -> Result<(Vec<(String, u64)>, usize), Error> {
-        let mut unlisted = Vec::new();
-        let mut there = 0;
-        for object in self.sink.1.list("").await? {
+    /// What of the listed files is in the sink, and which others of the job's.
+    async fn compare_sink(&self, listed: &BTreeSet<String>) -> Result<Compared, Error> {
+        let mut compared = Compared::default();
+        let take = |object: Listed| {
             let name = object.key.rsplit('/').next().unwrap_or_default();
             if listed.contains(name) {
-                there += 1;
+                compared.there += 1;
             } else if name.starts_with("part-") {
-                unlisted.push((object.key, object.size_bytes));
+                compared.unlisted_count += 1;
+                if compared.unlisted.len() < NAMED_MAX {
+                    compared.unlisted.push((object.key, object.size_bytes));
+                }
             }
-        }
-        Ok((unlisted, listed.len().saturating_sub(there)))
+            Ok(())
+        };
+        self.sink.1.each("", take).await?;
+        Ok(compared)
     }
+}
+
+#[derive(Debug, Default)]
+struct Compared {
+    there: usize,
+    unlisted_count: usize,
+    unlisted: Vec<(String, u64)>,
 }
 
 async fn find_sink(checkpoint: &Place, settings: &config::Store) -> Result<(Place, Asked), Error> {

@@ -40,6 +40,7 @@ fn scene() -> Scene {
             unlanded: None,
             positions: [(0, 61), (1, 60)].into_iter().collect(),
             other_topics: Vec::new(),
+            unlisted_count: 0,
             unlisted: Vec::new(),
             missing: 0,
             log_gaps: Vec::new(),

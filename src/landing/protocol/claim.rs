@@ -548,7 +548,8 @@ const NEW_GROUP: &str = "nothing read there continues what has landed; to land i
 
 /// What is said when a checkpoint that we held is gone.
 pub const VANISHED: &str = "the checkpoint was deleted while it was held: nothing is written any \
-    more, since a new one would land everything again; put it back, or rebuild it from the files";
+    more, since a new one would land everything again; put it back, or rebuild it from the files \
+    (groundtrack adopt --from-files)";
 
 const INTERRUPTED_TAKEOVER: &str = "the takeover from a Spark job was interrupted before this \
     partition had its checkpoint: run groundtrack adopt again, as it was run before";
@@ -583,7 +584,8 @@ fn foreign_objects(terms: &Terms, key: &str) -> String {
     format!(
         "foreign: there is no checkpoint, but {key} is an object of topic {} partition {}: a lost \
          checkpoint or a renamed group would land everything again; put the checkpoint back, or \
-         name another folder for store.data and store.dead_letters",
+         rebuild it from the files (groundtrack adopt --from-files), or name another folder for \
+         store.data and store.dead_letters",
         terms.topic, terms.partition
     )
 }
