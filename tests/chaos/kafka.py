@@ -60,3 +60,11 @@ def set_session(group, session_s):
     )  # fmt: skip
     client = admin()
     client.incremental_alter_configs([resource])[resource].result(WITHIN_S)
+
+
+def members(group):
+    """The group's members with the partitions that they have and should have, by Kafka's tool."""
+    return rig.kafka_tool(
+        "consumer.group.ConsumerGroupCommand", "--describe", "--members", "--verbose",
+        "--bootstrap-server", rig.variable("GROUNDTRACK_TEST_KAFKA"), "--group", group,
+    )  # fmt: skip

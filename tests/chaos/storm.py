@@ -152,7 +152,8 @@ class Storm:
                 slot.check()
             stopped = self.mirror.stopped()
             if stopped or time.monotonic() > deadline:
-                raise Failed(f"not caught up: {behind} (partition: position, end); {stopped}")
+                raise Failed(f"not caught up: {behind} (partition: position, end); {stopped}\n"
+                             + kafka.members(self.name))  # fmt: skip
             time.sleep(0.1)
         for slot in self.slots:
             slot.drain()
