@@ -53,6 +53,19 @@ fn ca_path(client: &ClientConfig) -> Option<String> {
     path.into_os_string().into_string().ok()
 }
 
+/// Whether an error of a partition says that what is there cannot be read: a checksum, a
+/// compression or a format that is wrong.
+pub fn is_damage(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::NotImplemented
+    )
+}
+
 /// Hands librdkafka's own log lines and errors to our logger. Enough for a producer too, whose
 /// delivery reports are of no interest.
 #[derive(Debug)]

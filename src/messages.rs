@@ -109,7 +109,7 @@ pub struct Release {
     pub partitions: Vec<i32>,
 }
 
-/// The same error at the same offset for `backoff_max`: subscriber to checkpoint. What was read
+/// An offset that cannot be read for `backoff_max`: subscriber to checkpoint. What was read
 /// before it goes ahead as a block with [`BlockEnd::Close`]; the partition waits for
 /// [`Command::Reclaim`].
 #[derive(Debug, Clone, Message)]
@@ -117,13 +117,23 @@ pub struct Release {
 pub struct Unreadable {
     /// The claim.
     pub claim: ClaimId,
+    /// What is damaged.
+    pub damage: Damage,
+}
+
+/// A place of a partition's log that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
     /// The next offset to read, which cannot be.
     pub offset: i64,
+    /// The first offset behind it that could be read, if any was.
+    pub readable: Option<i64>,
     /// In librdkafka's words.
     pub error: String,
 }
 
-/// What the consumer's thread is told, by the subscriber and by the checkpoint actor.
+/// What the consumer's thread is told, by the subscriber, by the checkpoint actor and by the watch
+/// over what stands still.
 #[derive(Debug)]
 pub enum Command {
     /// Begin to read a partition, or go on behind a replay that has landed.
@@ -142,6 +152,13 @@ pub enum Command {
         claim: ClaimId,
         /// How long to wait first.
         after: Duration,
+    },
+    /// A partition whose reading stands still was asked for its next offset, and it is damaged.
+    Damaged {
+        /// The partition's number.
+        partition: i32,
+        /// What is damaged.
+        damage: Damage,
     },
     /// Close what is open, pass it on, and take nothing more. Offsets can still be committed.
     Drain,

@@ -28,6 +28,31 @@ pub enum RecordAt {
     NotCompared,
 }
 
+/// A record that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Milliseconds since 1970 UTC; -1: Kafka knows none.
+    pub timestamp_ms: i64,
+}
+
+/// What a reader that checks every checksum meets from an offset on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Met {
+    /// The first record at or after the offset.
+    Record(FirstRecord),
+    /// The log's end, or a log that has other offsets by now.
+    End,
+    /// What cannot be read, or nothing at all for ten seconds.
+    Damage {
+        /// In librdkafka's words.
+        error: String,
+        /// The first offset behind it that could be read, if any was.
+        readable: Option<i64>,
+    },
+}
+
 /// Why there is no answer; asking again may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -71,4 +96,10 @@ pub trait Broker: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When no broker answers.
     async fn record_at(&self, partition: i32, offset: i64) -> Result<RecordAt, BrokerError>;
+
+    /// What is met from this offset on, as a reader of committed records sees it.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    async fn first_at(&self, partition: i32, offset: i64) -> Result<Met, BrokerError>;
 }

@@ -245,7 +245,8 @@ impl Desk {
                 let replay = Replay {
                     start,
                     pending: pending.clone(),
-                    lost,
+                    // What is lost behind the range is not this batch's.
+                    lost: lost.map(|[from, to]| [from, to.min(pending.end)]),
                 };
                 (PartitionState::Replaying, Purpose::Replay(Arc::new(replay)))
             }

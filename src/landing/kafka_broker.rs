@@ -10,9 +10,9 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use slog::Logger;
 
 use crate::config::Kafka;
-use crate::kafka::{LogContext, client_config};
+use crate::kafka::{LogContext, client_config, is_damage};
 use crate::landing::accumulator::on_cpu;
-use crate::landing::broker::{Broker, BrokerError, RecordAt, TopicView};
+use crate::landing::broker::{Broker, BrokerError, FirstRecord, Met, RecordAt, TopicView};
 use crate::landing::protocol::checkpoint::record_hash;
 use crate::landing::topic_id::{Described, controller, describe};
 
@@ -61,6 +61,9 @@ impl KafkaBroker {
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            // A damaged record must neither be compared nor be taken for one that can be read.
+            .set("check.crcs", "true")
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "1");
         let consumer: BaseConsumer<LogContext> =
@@ -136,38 +139,74 @@ impl KafkaBroker {
         Ok(list)
     }
 
-    fn read(&self, partition: i32, offset: i64) -> Result<RecordAt, BrokerError> {
+    /// First offset of the log, and behind the last stable one. Asked for one by one: librdkafka's
+    /// own question for both takes the smaller answer for the first, and an open transaction whose
+    /// records were deleted ends the stable part of the log before its start.
+    fn edges(&self, partition: i32) -> Result<(i64, i64), BrokerError> {
+        let edge = |which: Offset| {
+            let asked = self.list(partition, which)?;
+            let found = self.consumer.offsets_for_times(asked, TIMEOUT)?;
+            absolute(&found).ok_or_else(|| BrokerError("no offset in the answer".to_owned()))
+        };
+        let (low, stable) = (edge(Offset::Beginning)?, edge(Offset::End)?);
+        Ok((low, stable.max(low)))
+    }
+
+    /// What is met from this offset on; of a record also the hash of its key and value.
+    fn read(&self, partition: i32, offset: i64) -> Result<(Met, u64), BrokerError> {
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.consumer
             .assign(&self.list(partition, Offset::Offset(offset))?)?;
-        let found = self.poll_for(offset);
+        let found = self.poll_for(partition, offset);
         self.consumer.unassign()?;
         found
     }
 
-    fn poll_for(&self, offset: i64) -> Result<RecordAt, BrokerError> {
+    fn poll_for(&self, partition: i32, offset: i64) -> Result<(Met, u64), BrokerError> {
         let deadline = Instant::now() + TIMEOUT;
+        let mut damage: Option<String> = None;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             match self.consumer.poll(left.min(Duration::from_millis(200))) {
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(RecordAt::NotCompared),
-                Some(Err(error))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetOutOfRange) =>
-                {
-                    return Ok(RecordAt::NotCompared);
-                }
-                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(record)) if record.offset() < offset => {}
-                Some(Ok(record)) if record.offset() > offset => return Ok(RecordAt::NotCompared),
                 Some(Ok(record)) => {
-                    return Ok(RecordAt::Found {
+                    let first = FirstRecord {
+                        offset: record.offset(),
                         timestamp_ms: record.timestamp().to_millis().unwrap_or(-1),
-                        hash: record_hash(record.key(), record.payload()),
-                    });
+                    };
+                    let met = match damage {
+                        None => Met::Record(first),
+                        Some(error) => Met::Damage {
+                            error,
+                            readable: Some(first.offset),
+                        },
+                    };
+                    return Ok((met, record_hash(record.key(), record.payload())));
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    let met = damage.map_or(Met::End, |error| Met::Damage {
+                        error,
+                        readable: None,
+                    });
+                    return Ok((met, 0));
+                }
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => return Ok((Met::End, 0)),
+                    Some(code) if is_damage(code) => {
+                        damage.get_or_insert(error.to_string());
+                    }
+                    _ => return Err(error.into()),
+                },
             }
         }
-        Ok(RecordAt::NotCompared)
+        // A broker that is away is silent too, and says nothing of its log.
+        self.edges(partition)?;
+        let silence = || format!("kafka delivers nothing for {} s", TIMEOUT.as_secs());
+        let met = Met::Damage {
+            error: damage.unwrap_or_else(silence),
+            readable: None,
+        };
+        Ok((met, 0))
     }
 }
 
@@ -179,12 +218,7 @@ impl Broker for KafkaBroker {
 
     /// As read_committed sees it: the log ends before an open transaction.
     async fn watermarks(&self, partition: i32) -> Result<(i64, i64), BrokerError> {
-        self.ask(move |broker| {
-            Ok(broker
-                .consumer
-                .fetch_watermarks(&broker.topic, partition, TIMEOUT)?)
-        })
-        .await
+        self.ask(move |broker| broker.edges(partition)).await
     }
 
     async fn offset_for_time(
@@ -211,7 +245,19 @@ impl Broker for KafkaBroker {
     }
 
     async fn record_at(&self, partition: i32, offset: i64) -> Result<RecordAt, BrokerError> {
-        self.ask(move |broker| broker.read(partition, offset)).await
+        let found = self.ask(move |broker| broker.read(partition, offset));
+        Ok(match found.await? {
+            (Met::Record(first), hash) if first.offset == offset => RecordAt::Found {
+                timestamp_ms: first.timestamp_ms,
+                hash,
+            },
+            _ => RecordAt::NotCompared,
+        })
+    }
+
+    async fn first_at(&self, partition: i32, offset: i64) -> Result<Met, BrokerError> {
+        let found = self.ask(move |broker| broker.read(partition, offset));
+        Ok(found.await?.0)
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) mod rebalance;
 mod run;
 pub(crate) mod session;
 pub mod stages;
+pub(crate) mod standstill;
 pub mod subscriber;
 pub(crate) mod topic_id;
 pub mod uploader;

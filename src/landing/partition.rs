@@ -95,6 +95,8 @@ pub(crate) struct Failing {
     pub(crate) offset: i64,
     pub(crate) since: Instant,
     pub(crate) times: u32,
+    /// The first offset behind it that could be read, if any was.
+    pub(crate) readable: Option<i64>,
 }
 
 impl Partition {
@@ -117,6 +119,14 @@ impl Partition {
             .map_or(0, |reading| reading.reader.next())
     }
 
+    /// Notes a record behind the offset that cannot be read: librdkafka goes on there.
+    pub(crate) fn note_readable(&mut self, offset: i64) {
+        if let Some(failing) = self.failing.as_mut().filter(|known| offset > known.offset) {
+            let first = failing.readable.map_or(offset, |known| known.min(offset));
+            failing.readable = Some(first);
+        }
+    }
+
     /// Notes an error at the reader's next offset; returns it with how often and since when it
     /// has come there.
     pub(crate) fn failed(&mut self, code: RDKafkaErrorCode, now: Instant) -> Failing {
@@ -131,6 +141,7 @@ impl Partition {
                 offset,
                 since: now,
                 times: 1,
+                readable: None,
             },
         };
         self.failing = Some(failing);

@@ -19,10 +19,12 @@ use crate::landing::kafka_broker::KafkaBroker;
 use crate::landing::layout::Layout;
 use crate::landing::ledger::Ledger;
 use crate::landing::patience::Patience;
-use crate::landing::protocol::claim::Found;
+use crate::landing::protocol::checkpoint::Checkpoint;
+use crate::landing::protocol::claim::{Found, LogView, other_log};
 use crate::landing::protocol::keys::Names;
 use crate::landing::session::session_timeout;
 use crate::landing::stages::{Shared, Stages};
+use crate::landing::standstill::StandstillWatch;
 use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
 use crate::messages::{Command, Commands};
 use crate::status::PartitionState;
@@ -73,6 +75,9 @@ struct Landing {
 struct Goal {
     /// The read_committed end of each partition, before anything was assigned.
     ends: BTreeMap<i32, i64>,
+    broker: Arc<dyn Broker>,
+    /// Patience with it.
+    kafka: Patience,
     ledger: Ledger,
     looked_at: Option<Instant>,
     /// Partitions of other members: where they stood, and since when.
@@ -125,6 +130,7 @@ impl Landing {
         let mut actors = ActorSet::default();
         let stages = Stages::start(&mut actors, &shared);
         watch_budget(&mut actors, &generation, &budget);
+        watch_standstill(&mut actors, &shared);
 
         let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
         let (events, events_out) = mpsc::unbounded_channel();
@@ -256,6 +262,20 @@ fn watch_budget(actors: &mut ActorSet, generation: &Generation, budget: &Budget)
     });
 }
 
+/// Finds damage that librdkafka does not tell of.
+fn watch_standstill(actors: &mut ActorSet, shared: &Shared) {
+    let generation = &shared.generation;
+    let watch = StandstillWatch {
+        broker: shared.broker.clone(),
+        topic: generation.config.kafka.topic.clone(),
+        patience: generation.config.supervision.backoff_max,
+        commands: shared.commands.clone(),
+        status: generation.status.clone(),
+        log: generation.log_of("standstill"),
+    };
+    actors.watch("standstill", watch.run());
+}
+
 impl Goal {
     async fn set(
         generation: &Generation,
@@ -277,6 +297,8 @@ impl Goal {
         info!(log, "landing up to the end of the topic"; "ends" => format!("{ends:?}"));
         Self {
             ends,
+            broker: broker.clone(),
+            kafka: patience.clone(),
             ledger: Ledger::new(store.clone(), names, patience, log),
             looked_at: None,
             others: BTreeMap::new(),
@@ -332,15 +354,17 @@ impl Goal {
     /// A partition of another member counts by its checkpoint.
     async fn other(&mut self, partition: i32, end: i64) -> Distance {
         let (reached, is_stopped) = match self.ledger.read(partition).await.found {
-            Found::Checkpoint(checkpoint, _) => (
-                checkpoint.next_offset.max(checkpoint.holes_to),
-                checkpoint.stopped.is_some(),
-            ),
+            Found::Checkpoint(checkpoint, _) => {
+                let reached = checkpoint.next_offset.max(checkpoint.holes_to);
+                // What it has reached of another log says nothing: whoever claims it stops.
+                let is_other = reached >= end && self.is_other_log(partition, &checkpoint).await;
+                if reached >= end && !is_other {
+                    return Distance::Reached;
+                }
+                (reached, is_other || checkpoint.stopped.is_some())
+            }
             Found::Absent | Found::Unreadable(_) => (-1, false),
         };
-        if reached >= end {
-            return Distance::Reached;
-        }
         let now = Instant::now();
         let known = self.others.entry(partition).or_insert((reached, now));
         if known.0 != reached {
@@ -355,6 +379,12 @@ impl Goal {
             true => Distance::OnlyStopped(String::new()),
             false => Distance::Far,
         }
+    }
+
+    async fn is_other_log(&self, partition: i32, checkpoint: &Checkpoint) -> bool {
+        let topic = self.kafka.topic(&*self.broker).await;
+        let (low, high) = watermarks(&self.broker, &self.kafka, partition).await;
+        other_log(checkpoint, &LogView { topic, low, high }).is_some()
     }
 }
 
@@ -377,9 +407,13 @@ async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i6
     let topic = patience.topic(&**broker).await;
     let mut ends = BTreeMap::new();
     for partition in 0..topic.partitions {
-        let what = "asking for the topic's end";
-        let asked = patience.until_answered(what, async || broker.watermarks(partition).await);
-        ends.insert(partition, asked.await.1);
+        ends.insert(partition, watermarks(broker, patience, partition).await.1);
     }
     ends
+}
+
+async fn watermarks(broker: &Arc<dyn Broker>, patience: &Patience, partition: i32) -> (i64, i64) {
+    let what = "asking for the topic's end";
+    let asked = patience.until_answered(what, async || broker.watermarks(partition).await);
+    asked.await
 }

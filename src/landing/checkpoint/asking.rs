@@ -2,6 +2,7 @@
 //! subscriber ask of a held checkpoint, and how a claim ends.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use slog::{error, warn};
@@ -12,6 +13,7 @@ use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::claim::VANISHED;
 use crate::landing::protocol::footer::is_unknown;
 use crate::landing::protocol::held::{Ending, Held, Request, Settled, Work, WorkAction, WorkEvent};
+use crate::landing::protocol::words;
 use crate::messages::{ClaimId, Command, STOPPED_RECHECK, Sealed, Unreadable};
 use crate::status::{PartitionState, now_ms};
 
@@ -168,11 +170,6 @@ impl Desk {
             self.current(&slot, claim)
         };
         self.wait_until_closed(partition).await;
-        let cause = format!(
-            "unreadable: offset {} of kafka's log cannot be read ({}); to go on, delete the records up to behind it \
-             (kafka-delete-records) and pass the gap that is then named",
-            message.offset, message.error
-        );
         let slot = self.slot(partition);
         let mut slot = slot.lock().await;
         let newest = slot
@@ -181,6 +178,11 @@ impl Desk {
             .cloned()
             .or(held);
         if let Some(held) = newest {
+            let kafka = &self.parts.config.kafka;
+            let status = self.parts.status.partition(&kafka.topic, partition);
+            let log_end = status.log_end.load(Ordering::Relaxed);
+            let next_offset = held.checkpoint.next_offset;
+            let cause = words::unreadable(kafka, partition, next_offset, &message.damage, log_end);
             let settled = self.settle(partition, held, Request::Stop(cause)).await;
             *slot = settled.held;
             if let Some(ending) = settled.ending {

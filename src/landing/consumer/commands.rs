@@ -21,6 +21,7 @@ impl Thread<'_> {
                 Ok(Command::Start(answer)) => self.start_reading(answer),
                 Ok(Command::Commit { partition, offset }) => self.commit(partition, offset),
                 Ok(Command::Reclaim { claim, after }) => self.reclaim(claim, after),
+                Ok(Command::Damaged { partition, damage }) => self.damaged(partition, damage),
                 Ok(Command::Drain) => self.drain(),
                 Ok(Command::Leave) => return true,
                 Err(TryRecvError::Empty) => return false,

@@ -5,10 +5,11 @@ use std::time::Instant;
 use rdkafka::types::RDKafkaErrorCode;
 use slog::{debug, warn};
 
+use crate::kafka::is_damage;
 use crate::landing::consumer::{Event, RETRY_AFTER, Thread};
-use crate::landing::partition::Phase;
+use crate::landing::partition::{Partition, Phase};
 use crate::landing::queue::Message;
-use crate::messages::{BlockEnd, Unreadable};
+use crate::messages::{BlockEnd, Damage, Unreadable};
 
 impl Thread<'_> {
     pub(super) fn partition_error(
@@ -39,18 +40,15 @@ impl Thread<'_> {
         let failing = known.failed(code, now);
         debug!(self.parts.log, "partition is read again after an error"; "partition" => partition,
             "offset" => message.offset(), "error" => &error);
-        let is_corrupt = matches!(
-            code,
-            RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::InvalidMessage
-                | RDKafkaErrorCode::BadCompression
-                | RDKafkaErrorCode::InvalidMessageSize
-        );
-        if is_corrupt
+        if is_damage(code)
             && now.duration_since(failing.since) >= self.parts.config.supervision.backoff_max
         {
-            let offset = failing.offset;
-            return self.close_and_reclaim(partition, Some((offset, error)));
+            let damage = Damage {
+                offset: failing.offset,
+                readable: failing.readable,
+                error,
+            };
+            return self.close_and_reclaim(partition, Some(damage));
         }
         if failing.times == 1 {
             warn!(self.parts.log, "partition cannot be read, trying again"; "partition" => partition,
@@ -59,9 +57,20 @@ impl Thread<'_> {
         self.set_phase(partition, Phase::SeekAt(now + RETRY_AFTER, now));
     }
 
+    /// The watch over what stands still has met damage; unless reading went on meanwhile.
+    pub(super) fn damaged(&mut self, partition: i32, damage: Damage) {
+        let stands = |known: &Partition| {
+            matches!(known.phase, Phase::Reading | Phase::SeekAt(..))
+                && known.next() == damage.offset
+        };
+        if !self.is_draining && self.partitions.get(&partition).is_some_and(stands) {
+            self.close_and_reclaim(partition, Some(damage));
+        }
+    }
+
     /// What was read before is closed and lands first: it may be all that is left. A range that is
     /// read again is given up instead.
-    pub(super) fn close_and_reclaim(&mut self, partition: i32, unreadable: Option<(i64, String)>) {
+    pub(super) fn close_and_reclaim(&mut self, partition: i32, damage: Option<Damage>) {
         let Some(known) = self.partitions.get_mut(&partition) else {
             return;
         };
@@ -78,12 +87,8 @@ impl Thread<'_> {
         }
         known.phase = Phase::Waiting;
         self.pause(&[partition]);
-        let event = match unreadable {
-            Some((offset, error)) => Event::Unreadable(Unreadable {
-                claim,
-                offset,
-                error,
-            }),
+        let event = match damage {
+            Some(damage) => Event::Unreadable(Unreadable { claim, damage }),
             None => Event::Claim(partition),
         };
         let _ = self.parts.events.send(event);

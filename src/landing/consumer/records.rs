@@ -55,6 +55,13 @@ impl Thread<'_> {
             };
             let partition = message.partition();
             if disturbed.contains(&partition) {
+                if let Some(known) = self
+                    .partitions
+                    .get_mut(&partition)
+                    .filter(|_| message.error().is_none())
+                {
+                    known.note_readable(message.offset());
+                }
                 continue;
             }
             match message.error() {
@@ -77,6 +84,7 @@ impl Thread<'_> {
             return true;
         };
         if known.phase != Phase::Reading {
+            known.note_readable(message.offset());
             return true;
         }
         let Some(reading) = &mut known.reading else {

@@ -11,6 +11,7 @@ use super::batch::{column_records, is_other_log, refused_layout, stopped, with_w
 use super::checkpoint::{Checkpoint, FORMAT, Root, Sibling};
 use super::footer::differ;
 use super::swap::SwapOutcome;
+use super::words::gap;
 
 /// What a claim is made with: the configuration's part of the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,8 @@ pub enum Claimed {
         etag: ETag,
         /// First offset that can still be read.
         from: i64,
-        /// Offsets [from, to) of the range that Kafka no longer has.
+        /// Offsets [from, to) that Kafka no longer has, from the range on: what is lost behind it
+        /// included.
         lost: Option<[i64; 2]>,
     },
     /// The operator gave his word: [`next_offset`, to) lands as a batch of one dead-letters object
@@ -460,7 +462,7 @@ impl Claim {
                 checkpoint,
                 etag,
                 from,
-                lost: lost.map(|[from, to]| [from, to.min(pending.end)]),
+                lost,
             };
             return match lost {
                 Some(gap) if word && !word_covers => {
@@ -482,7 +484,9 @@ impl Claim {
             return self.stop(checkpoint, etag, &cause, now);
         }
         if log.low > position && !word {
-            let cause = gap_message(&self.terms, checkpoint.next_offset, position, log.low);
+            let terms = &self.terms;
+            let lost = [position, log.low];
+            let cause = gap(&terms.topic, terms.partition, checkpoint.next_offset, lost);
             return self.stop(checkpoint, etag, &cause, now);
         }
         if log.low > position {
@@ -555,7 +559,7 @@ const INTERRUPTED_TAKEOVER: &str = "the takeover from a Spark job was interrupte
     partition had its checkpoint: run groundtrack adopt again, as it was run before";
 
 /// Why Kafka's log is not the checkpoint's; `None`: nothing says so.
-fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {
+pub fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {
     if is_other_log(checkpoint, &log.topic) {
         let (what, ours, theirs) = if differ(&checkpoint.cluster_id, &log.topic.cluster_id) {
             ("cluster", &checkpoint.cluster_id, &log.topic.cluster_id)
@@ -587,18 +591,6 @@ fn foreign_objects(terms: &Terms, key: &str) -> String {
          rebuild it from the files (groundtrack adopt --from-files), or name another folder for \
          store.data and store.dead_letters",
         terms.topic, terms.partition
-    )
-}
-
-/// What is said of records that Kafka no longer has.
-pub fn gap_message(terms: &Terms, next_offset: i64, position: i64, low: i64) -> String {
-    format!(
-        "gap: kafka's log now starts at offset {low}, offsets {position} to {} are lost \
-         (retention); to pass them, add [[skip]] topic = \"{}\" partition = {} first_offset = \
-         {next_offset} to the configuration and reload",
-        low - 1,
-        terms.topic,
-        terms.partition
     )
 }
 

@@ -7,10 +7,11 @@ use crate::store::{Condition, ETag};
 use super::Now;
 use super::batch::{BeginRefused, Intent, begun, holes, landed, stopped};
 use super::checkpoint::{Checkpoint, LastRecord};
-use super::claim::{Claimed, Terms, gap_message};
+use super::claim::{Claimed, Terms};
 use super::keys::Names;
 use super::swap::SwapOutcome;
 use super::upload::UpsetReason;
+use super::words;
 use crate::landing::offsets::OffsetSet;
 
 /// A claimed checkpoint.
@@ -31,7 +32,8 @@ pub enum Task {
     Land,
     /// The pending range, and nothing behind it.
     Replay {
-        /// Offsets [from, to) of the range that Kafka no longer has.
+        /// Offsets [from, to) that Kafka no longer has, from the range on: what is lost behind it
+        /// included.
         lost: Option<[i64; 2]>,
     },
 }
@@ -353,7 +355,13 @@ impl Work {
                     Task::Replay { lost: Some(lost) } => lost,
                     _ => [checkpoint.next_offset, end],
                 };
-                gap_message(&self.terms, checkpoint.next_offset, from, to)
+                let terms = &self.terms;
+                words::gap(
+                    &terms.topic,
+                    terms.partition,
+                    checkpoint.next_offset,
+                    [from, to],
+                )
             }
         }
     }

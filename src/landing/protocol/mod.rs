@@ -5,7 +5,8 @@
 //! to start), [`passage`] (begun, uploaded, landed), [`upload`] (which object holds what),
 //! [`held`] (what is asked of a claimed checkpoint, and what it comes to), [`batch`] (begin,
 //! landed, holes, stopped: what is swapped in), [`swap`] (one compare-and-swap until it is
-//! resolved). What they read and write: [`checkpoint`], [`footer`], [`keys`].
+//! resolved). What they read and write: [`checkpoint`], [`footer`], [`keys`]. What they say:
+//! [`words`].
 
 pub mod batch;
 pub mod checkpoint;
@@ -18,6 +19,7 @@ pub mod passage;
 mod samples;
 pub mod swap;
 pub mod upload;
+pub mod words;
 
 /// The time of a decision, passed in.
 #[derive(Debug, Clone, PartialEq, Eq)]

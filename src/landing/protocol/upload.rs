@@ -127,7 +127,8 @@ impl Upload {
             read: plan.read,
             held: OffsetSet::default(),
             named: None,
-            lost: plan.lost,
+            // What is lost behind the range is not this batch's.
+            lost: plan.lost.map(|[from, to]| [from, to.min(plan.end)]),
             word: plan.word,
             loss_recorded: false,
             index: 0,
