@@ -1,6 +1,8 @@
 //! What every Kafka client of this process shares: its properties, and librdkafka's own log in
 //! ours.
 
+pub mod retention;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -116,8 +116,13 @@ pub struct PartitionStatus {
     pub next_offset: AtomicI64,
     /// First offset of the log; -1: not known.
     pub log_start: AtomicI64,
-    /// Behind the last offset of the log; -1: not known.
+    /// Behind the last offset of the log that a reader of committed records sees; -1: not known.
     pub log_end: AtomicI64,
+    /// Behind the last offset of the log, that of open transactions included; -1: not known.
+    pub log_high: AtomicI64,
+    /// When Kafka may delete the next record to land, milliseconds since 1970 UTC; 0: not known,
+    /// or never.
+    pub kept_until_ms: AtomicI64,
     /// The position of reading; -1: not known.
     pub position: AtomicI64,
     /// Records landed by this process.
@@ -205,6 +210,7 @@ impl Status {
                 next_offset: AtomicI64::new(-1),
                 log_start: AtomicI64::new(-1),
                 log_end: AtomicI64::new(-1),
+                log_high: AtomicI64::new(-1),
                 position: AtomicI64::new(-1),
                 ..PartitionStatus::default()
             })
@@ -316,6 +322,13 @@ impl PartitionStatus {
         let log_end = self.log_end.load(Ordering::Relaxed);
         let next_offset = self.next_offset.load(Ordering::Relaxed);
         (log_end >= 0 && next_offset >= 0).then(|| (log_end - next_offset).max(0))
+    }
+
+    /// Offsets behind the log's end that an open transaction holds back; `None`: not known.
+    pub fn held_back_records(&self) -> Option<i64> {
+        let log_end = self.log_end.load(Ordering::Relaxed);
+        let log_high = self.log_high.load(Ordering::Relaxed);
+        (log_end >= 0 && log_high >= 0).then(|| (log_high - log_end).max(0))
     }
 
     /// Since when it has had something to land and landed none of it, in milliseconds since 1970

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Finding, Item, Problem, interrupted};
 use crate::config::{self, Config};
 use crate::kafka::client_config;
+use crate::kafka::retention::{self, Retention};
 
 /// Of each question; a broker that answers does so in milliseconds, TLS and SASL take a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -226,59 +227,66 @@ fn judge_brokers(view: &View, unreachable: &[String]) -> Finding {
     ))
 }
 
-/// How long the topic keeps its records; in milliseconds, -1: for ever.
-async fn retention(kafka: &config::Kafka) -> Result<i64, String> {
+/// How long the topic keeps its records.
+async fn retention(kafka: &config::Kafka) -> Result<Retention, String> {
     let mut client = client_config(kafka);
     client.set_log_level(RDKafkaLogLevel::Emerg);
     let admin: AdminClient<Reasons> = client
         .create_with_context(Reasons::default())
         .map_err(|error: KafkaError| error.to_string())?;
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
-    let topic = ResourceSpecifier::Topic(&kafka.topic);
-    let asked = admin.describe_configs([&topic], &options);
-    let answered = tokio::time::timeout(ANSWER_TIMEOUT * 2, asked)
-        .await
-        .map_err(|_| "no answer in time".to_owned())?
-        .map_err(|error| error.to_string())?;
-    let resource = answered.into_iter().next();
-    let resource = resource
-        .ok_or("an empty answer")?
-        .map_err(|code| code.to_string())?;
-    let entry = resource
-        .get("retention.ms")
-        .ok_or("no retention.ms in the answer")?;
-    let value = entry.value.as_deref().unwrap_or_default();
-    value
-        .parse()
-        .map_err(|_| format!("retention.ms is {value:?}"))
+    retention::ask(&admin, &kafka.topic).await
 }
 
 /// Whether records stay long enough: one `max_age` for the file that they are in, and as much again
-/// for the pause between a failure and the next start.
-fn judge_topic(config: &Config, partitions: usize, retention: &Result<i64, String>) -> Finding {
+/// for the pause between a failure and the next start. Of a bound in size no time can be told.
+fn judge_topic(
+    config: &Config,
+    partitions: usize,
+    retention: &Result<Retention, String>,
+) -> Finding {
     let topic = &config.kafka.topic;
     let partitions = match partitions {
         1 => "1 partition".to_owned(),
         count => format!("{count} partitions"),
     };
-    let kept = match retention {
+    let retention = match retention {
+        Ok(retention) => retention,
         Err(why) => {
             return Ok(format!(
                 "{topic}: {partitions}, retention not known ({why})"
             ));
         }
-        Ok(..0) => return Ok(format!("{topic}: {partitions}, kept for ever")),
-        Ok(ms) => Duration::from_millis(ms.unsigned_abs()),
     };
+    let sized = match retention.bytes {
+        Some(bytes) => format!(
+            ", each cut to {bytes} bytes (retention.bytes), however young its records are: make \
+             that more than comes while nothing lands"
+        ),
+        None => String::new(),
+    };
+    let Some(ms) = retention.ms else {
+        let kept = if retention.bytes.is_some() {
+            "without a limit in time"
+        } else {
+            "for ever"
+        };
+        return Ok(format!("{topic}: {partitions}, kept {kept}{sized}"));
+    };
+    let kept = Duration::from_millis(ms.unsigned_abs());
     let words = humantime::format_duration(kept);
-    let answer = format!("{topic}: {partitions}, kept for {words}");
+    let answer = format!("{topic}: {partitions}, kept for {words}{sized}");
     if kept >= config.files.max_age * 2 {
         return Ok(answer);
     }
+    let wanted = config.files.max_age * 2;
     Err(Problem::new(
         format!("{answer}: records may be gone before they land"),
         format!(
-            "raise the topic's retention.ms to twice files.max_age ({}) at least, or lower that",
+            "keep them for twice files.max_age at least: kafka-configs.sh --bootstrap-server {} \
+             --alter --entity-type topics --entity-name {topic} --add-config retention.ms={}; or \
+             lower files.max_age ({})",
+            config.kafka.brokers.join(","),
+            wanted.as_millis(),
             humantime::format_duration(config.files.max_age)
         ),
     ))
@@ -385,10 +393,16 @@ mod tests {
     #[test]
     fn a_retention_below_twice_the_age_of_a_file_is_not_well() {
         let config = crate::testing::config();
-        let judged = |ms| judge_topic(&config, 1, &Ok(ms));
-        assert!(judged(599_999).is_err());
-        assert!(judged(600_000).is_ok());
-        assert!(judged(-1).unwrap().contains("for ever"));
+        let judged = |ms, bytes| judge_topic(&config, 1, &Ok(Retention { ms, bytes }));
+        let problem = judged(Some(599_999), None).unwrap_err();
+        assert!(problem.mend.contains("retention.ms=600000"), "{problem:?}");
+        assert!(judged(Some(600_000), None).is_ok());
+        assert!(judged(None, None).unwrap().contains("for ever"));
+        let sized = judged(None, Some(7)).unwrap();
+        assert!(
+            sized.contains("cut to 7 bytes") && !sized.contains("for ever"),
+            "{sized}"
+        );
         assert!(judge_topic(&config, 1, &Err("no".to_owned())).is_ok());
     }
 

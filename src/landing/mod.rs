@@ -24,6 +24,7 @@ pub mod protocol;
 pub(crate) mod queue;
 pub(crate) mod reader;
 pub(crate) mod rebalance;
+pub(crate) mod retention;
 mod run;
 pub(crate) mod session;
 pub mod stages;

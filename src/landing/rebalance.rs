@@ -37,10 +37,21 @@ pub(crate) enum Notice {
 /// What the statistics say of our topic.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Statistics {
-    /// First offset and last stable offset by partition.
-    pub(crate) watermarks: BTreeMap<i32, (i64, i64)>,
+    /// By partition.
+    pub(crate) watermarks: BTreeMap<i32, Watermarks>,
     /// Whether a broker is connected.
     pub(crate) is_connected: bool,
+}
+
+/// Where a partition's log is; -1: not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watermarks {
+    /// Its first offset.
+    pub(crate) low: i64,
+    /// Behind what a reader of committed records sees: before the oldest open transaction.
+    pub(crate) stable: i64,
+    /// Behind its last record.
+    pub(crate) high: i64,
 }
 
 /// Collects what is told during a poll.
@@ -159,6 +170,8 @@ struct RawPartition {
     lo_offset: i64,
     #[serde(default = "unknown")]
     ls_offset: i64,
+    #[serde(default = "unknown")]
+    hi_offset: i64,
 }
 
 fn unknown() -> i64 {
@@ -174,10 +187,12 @@ fn read_statistics(json: &[u8], topic: &str) -> serde_json::Result<Statistics> {
         .into_values()
         .filter(|one| one.partition >= 0)
         .map(|one| {
-            (
-                one.partition,
-                (one.lo_offset.max(-1), one.ls_offset.max(-1)),
-            )
+            let watermarks = Watermarks {
+                low: one.lo_offset.max(-1),
+                stable: one.ls_offset.max(-1),
+                high: one.hi_offset.max(-1),
+            };
+            (one.partition, watermarks)
         })
         .collect();
     Ok(Statistics {
@@ -200,7 +215,8 @@ mod tests {
             "-1":{"partition":-1,"lo_offset":-1001,"ls_offset":-1001},
             "1":{"partition":1,"lo_offset":-1001,"ls_offset":-1001}}}}}"#;
         let statistics = read_statistics(json, "t").unwrap();
-        let expected = BTreeMap::from([(0, (5, 8)), (1, (-1, -1))]);
+        let of = |low, stable, high| Watermarks { low, stable, high };
+        let expected = BTreeMap::from([(0, of(5, 8, 9)), (1, of(-1, -1, -1))]);
         assert_eq!(statistics.watermarks, expected);
         assert!(statistics.is_connected);
         assert!(read_statistics(json, "u").unwrap().watermarks.is_empty());

@@ -22,6 +22,7 @@ use crate::landing::patience::Patience;
 use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::claim::{Found, LogView, other_log};
 use crate::landing::protocol::keys::Names;
+use crate::landing::retention::RetentionWatch;
 use crate::landing::session::session_timeout;
 use crate::landing::stages::{Shared, Stages};
 use crate::landing::standstill::StandstillWatch;
@@ -130,6 +131,7 @@ impl Landing {
         let mut actors = ActorSet::default();
         let stages = Stages::start(&mut actors, &shared);
         watch_budget(&mut actors, &generation, &budget);
+        watch_retention(&mut actors, &shared)?;
         watch_standstill(&mut actors, &shared);
 
         let (blocks, blocks_out) = mpsc::channel(BLOCKS_MAX);
@@ -260,6 +262,20 @@ fn watch_budget(actors: &mut ActorSet, generation: &Generation, budget: &Budget)
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
+}
+
+/// Tells in the status how long Kafka keeps what has not landed.
+fn watch_retention(actors: &mut ActorSet, shared: &Shared) -> Result<(), Failure> {
+    let generation = &shared.generation;
+    let watch = RetentionWatch::new(
+        &generation.config.kafka,
+        shared.broker.clone(),
+        generation.status.clone(),
+        generation.log_of("retention"),
+    )
+    .map_err(|error| Failure::Group(format!("kafka's client cannot start: {error}")))?;
+    actors.watch("retention", watch.run());
+    Ok(())
 }
 
 /// Finds damage that librdkafka does not tell of.

@@ -100,6 +100,11 @@ pub struct PartitionSnapshot {
     pub lag_records: Option<i64>,
     /// Age of the last record landed, while something is left to land; else 0.
     pub lag_s: Option<f64>,
+    /// Offsets behind the log's end that wait for the end of an open transaction.
+    pub held_back_records: Option<i64>,
+    /// Until Kafka may delete the next record to land; `None`: nothing is left to land, or Kafka
+    /// keeps it for ever, or that is not known.
+    pub retention_left_s: Option<f64>,
     /// Since when something is to be landed and none of it is.
     pub behind_since_ms: Option<i64>,
     /// By this process.
@@ -274,6 +279,9 @@ fn of_partition(
         log_end: known(status.log_end.load(Relaxed)),
         lag_records,
         lag_s,
+        held_back_records: status.held_back_records(),
+        retention_left_s: time(status.kept_until_ms.load(Relaxed))
+            .map(|until_ms| (until_ms - time_ms).max(0) as f64 / 1000.0),
         behind_since_ms: status.behind_since_ms(),
         records_landed: status.records_landed.load(Relaxed),
         dead_letters: status.dead_letters.load(Relaxed),
@@ -301,6 +309,21 @@ mod tests {
         let snapshot = Status::new().snapshot(MAX_AGE);
         assert_eq!(snapshot.health, Health::Healthy);
         assert_eq!(snapshot.unhealthy, [""; 0]);
+    }
+
+    #[test]
+    fn what_an_open_transaction_holds_back_is_no_lag() {
+        let status = Status::new();
+        let partition = lagging(&status);
+        assert_eq!(
+            status.snapshot(MAX_AGE).partitions[0].held_back_records,
+            None
+        );
+        partition.next_offset.store(8, Relaxed);
+        partition.log_high.store(20, Relaxed);
+        let snapshot = status.snapshot(MAX_AGE);
+        assert_eq!(snapshot.partitions[0].held_back_records, Some(12));
+        assert_eq!(snapshot.partitions[0].lag_records, Some(0));
     }
 
     #[test]

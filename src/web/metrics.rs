@@ -116,6 +116,15 @@ fn partitions(text: &mut Text, all: &[PartitionSnapshot], counters: &[(CounterKe
         "Behind the last record of the log.",
     );
     text.each(&ours, |one| one.log_end);
+    let help = "The first offset that the log still has.";
+    text.gauge("groundtrack_log_start_offset", help);
+    text.each(&ours, |one| one.log_start);
+    let help = "Offsets behind the log's end that wait for the end of an open transaction.";
+    text.gauge("groundtrack_held_back_records", help);
+    text.each(&ours, |one| one.held_back_records);
+    let help = "Until Kafka may delete the next record to land; no sample: nothing is left to land, or it is kept for ever.";
+    text.gauge("groundtrack_retention_left_seconds", help);
+    text.each(&ours, |one| one.retention_left_s);
     let all: Vec<&PartitionSnapshot> = all.iter().collect();
     let is_counted = |name: &str| counters.iter().any(|(key, _)| key.name == name);
     let name = "groundtrack_records_landed_total";
@@ -307,6 +316,30 @@ mod tests {
         let group = "{group=\"landing\"}";
         assert_eq!(value("groundtrack_group_generation", group), 2.0);
         assert_eq!(families["groundtrack_actor_waits"].1.len(), 1);
+    }
+
+    #[test]
+    fn the_time_until_retention_is_a_sample_only_where_it_ends() {
+        let status = Status::new();
+        landing(&status, "t", 0);
+        landing(&status, "t", 1);
+        landing(&status, "t", 2);
+        let until = |number: i32, ms: i64| {
+            let kept_until_ms = crate::status::now_ms() + ms;
+            let partition = status.partition("t", number);
+            partition
+                .kept_until_ms
+                .store(kept_until_ms, Ordering::Relaxed);
+        };
+        until(0, 90_000);
+        until(1, -90_000);
+        let samples = &parsed(&rendered(&status))["groundtrack_retention_left_seconds"].1;
+        let values: Vec<f64> = samples.values().copied().collect();
+        assert_eq!(values.len(), 2, "{samples:?}");
+        assert!(
+            values[0] > 80.0 && values[0] <= 90.0 && values[1] == 0.0,
+            "{samples:?}"
+        );
     }
 
     #[test]

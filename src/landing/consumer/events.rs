@@ -120,15 +120,19 @@ impl Thread<'_> {
     }
 
     fn statistics(&mut self, statistics: &Statistics) {
-        for (partition, (low, stable)) in &statistics.watermarks {
+        for (partition, watermarks) in &statistics.watermarks {
             let Some(known) = self.partitions.get(partition) else {
                 continue;
             };
-            if *low >= 0 {
-                known.status.log_start.store(*low, Ordering::Relaxed);
-            }
-            if *stable >= 0 {
-                known.status.log_end.store(*stable, Ordering::Relaxed);
+            let status = &known.status;
+            for (is, shown) in [
+                (watermarks.low, &status.log_start),
+                (watermarks.stable, &status.log_end),
+                (watermarks.high, &status.log_high),
+            ] {
+                if is >= 0 {
+                    shown.store(is, Ordering::Relaxed);
+                }
             }
         }
         if statistics.is_connected && self.parts.status.mended(CONSUMER_PLACE).is_some() {
