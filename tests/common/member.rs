@@ -1,6 +1,7 @@
 //! The process.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -80,6 +81,40 @@ impl Member {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([name, &id]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// What the page answers at this path.
+    pub fn get_text(&self, path: &str) -> Option<String> {
+        let address = {
+            let lines = self.lines();
+            let line = lines.iter().find(|line| line["msg"] == "page listens")?;
+            line["address"].as_str()?.to_owned()
+        };
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        Some(body.to_owned())
+    }
+
+    pub fn get(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&self.get_text(path)?).ok()
+    }
+
+    /// What `/api/status` says of a partition.
+    pub fn partition_status(&self, partition: i32) -> Option<Value> {
+        let status = self.get("/api/status")?;
+        let all = status["partitions"].as_array()?;
+        all.iter()
+            .find(|one| one["partition"] == partition)
+            .cloned()
+    }
+
+    /// The next offset that it reads of a partition.
+    pub fn position(&self, partition: i32) -> Option<i64> {
+        self.partition_status(partition)?["position"].as_i64()
     }
 
     pub fn exit_code(&mut self) -> i32 {

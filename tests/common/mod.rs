@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod member;
+mod own_kafka;
 mod rig;
 mod source;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 
 pub use member::Member;
+pub use own_kafka::OwnKafka;
 pub use rig::{Rig, Setup, footers};
 pub use source::{Source, Stream};
 

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -42,25 +45,53 @@ impl Rig {
 
     /// The same on another Kafka.
     pub fn on(brokers: String, name: &str, partitions: i32) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let rig = Self {
-            folder: tempfile::tempdir().unwrap(),
-            topic: format!("{name}-{}-{:x}", std::process::id(), fastrand::u32(..)),
-            admin: client(&brokers).create().unwrap(),
-            brokers,
-            runtime,
-        };
+        let rig = Self::without_topic(brokers, name);
         if partitions > 0 {
             rig.create_topic(partitions);
         }
         rig
     }
 
+    /// With a topic of these settings.
+    pub fn with_configs(name: &str, partitions: i32, configs: &[(&str, &str)]) -> Self {
+        let rig = Self::without_topic(brokers(), name);
+        rig.create_topic_with(partitions, configs);
+        rig
+    }
+
+    /// A topic of the same name on another Kafka.
+    pub fn twin(&self, brokers: String) -> Self {
+        let twin = Self {
+            topic: self.topic.clone(),
+            ..Self::without_topic(brokers, "twin")
+        };
+        twin.create_topic(1);
+        twin
+    }
+
+    fn without_topic(brokers: String, name: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            topic: format!("{name}-{}-{:x}", std::process::id(), fastrand::u32(..)),
+            admin: client(&brokers).create().unwrap(),
+            brokers,
+            runtime,
+        }
+    }
+
     pub fn create_topic(&self, partitions: i32) {
+        self.create_topic_with(partitions, &[]);
+    }
+
+    fn create_topic_with(&self, partitions: i32, configs: &[(&str, &str)]) {
         let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+        let topic = configs
+            .iter()
+            .fold(topic, |topic, (key, value)| topic.set(key, value));
         let made = self.admin.create_topics([&topic], &admin_options());
         for one in self.runtime.block_on(made).unwrap() {
             one.unwrap();
@@ -77,6 +108,17 @@ impl Rig {
             .inner()
             .fetch_metadata(Some(&self.topic), Duration::from_secs(10));
         asked.map_or(0, |metadata| metadata.topics()[0].partitions().len())
+    }
+
+    pub fn alter_configs(&self, configs: &[(&str, &str)]) {
+        let resource = AlterConfig::new(ResourceSpecifier::Topic(&self.topic));
+        let resource = configs
+            .iter()
+            .fold(resource, |resource, (key, value)| resource.set(key, value));
+        let altered = self.admin.alter_configs([&resource], &admin_options());
+        for one in self.runtime.block_on(altered).unwrap() {
+            one.unwrap();
+        }
     }
 
     pub fn delete_topic(&self) {
@@ -255,12 +297,17 @@ impl Rig {
         }
     }
 
-    /// Each of these offsets is there once, and nothing else is; the checkpoints are at the end.
-    pub fn audit(&self, expected: &BTreeSet<(i32, i64)>) {
+    /// What has landed, each offset once.
+    pub fn landed(&self) -> BTreeSet<(i32, i64)> {
         let landed = landed(&self.store());
         let twice: Vec<_> = landed.iter().filter(|(_, count)| **count > 1).collect();
         assert!(twice.is_empty(), "landed more than once: {twice:?}");
-        let landed: BTreeSet<(i32, i64)> = landed.into_keys().collect();
+        landed.into_keys().collect()
+    }
+
+    /// Each of these offsets is there once, and nothing else is; the checkpoints are at the end.
+    pub fn audit(&self, expected: &BTreeSet<(i32, i64)>) {
+        let landed = self.landed();
         let missing: Vec<_> = expected.difference(&landed).collect();
         assert!(
             missing.is_empty(),

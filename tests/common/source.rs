@@ -25,16 +25,12 @@ impl Source {
 
     /// One record; every fiftieth cannot be decoded.
     pub fn send(&self, partition: i32, number: usize) {
-        let body = match number % 50 {
-            49 => "not json".to_owned(),
-            _ => format!(
-                r#"{{"message":"success","timestamp":{},"iss_position":{{"latitude":"1.5","longitude":"-2.25"}}}}"#,
-                1_700_000_000 + number
-            ),
-        };
-        let mut record = BaseRecord::<(), str>::to(&self.topic)
-            .partition(partition)
-            .payload(&body);
+        let body = body(number);
+        let record = BaseRecord::<str, str>::to(&self.topic);
+        self.offer(record.partition(partition).payload(&body));
+    }
+
+    fn offer(&self, mut record: BaseRecord<'_, str, str>) {
         while let Err((error, back)) = self.producer.send(record) {
             let full =
                 error.rdkafka_error_code() == Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
@@ -42,6 +38,32 @@ impl Source {
             self.producer.poll(Duration::from_millis(10));
             record = back;
         }
+    }
+
+    /// So many records to partition 0, with so many different keys.
+    pub fn fill_keyed(&self, count: usize, keys: usize) {
+        for number in 0..count {
+            let key = format!("key-{}", number % keys);
+            let record = BaseRecord::<str, str>::to(&self.topic);
+            self.offer(record.partition(0).key(&key).payload("{}"));
+        }
+        self.flush();
+    }
+
+    /// One record of this time to partition 0.
+    pub fn send_at(&self, timestamp_ms: i64, number: usize) {
+        let body = body(number);
+        let record = BaseRecord::<str, str>::to(&self.topic).partition(0);
+        self.offer(record.payload(&body).timestamp(timestamp_ms));
+        self.flush();
+    }
+
+    /// So many records to one partition, acknowledged.
+    pub fn fill_one(&self, partition: i32, count: usize) {
+        for number in 0..count {
+            self.send(partition, number);
+        }
+        self.flush();
     }
 
     /// So many records to each of the partitions, acknowledged.
@@ -96,5 +118,16 @@ impl Stream {
     pub fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
+    }
+}
+
+/// A record's value; every fiftieth cannot be decoded.
+fn body(number: usize) -> String {
+    match number % 50 {
+        49 => "not json".to_owned(),
+        _ => format!(
+            r#"{{"message":"success","timestamp":{},"iss_position":{{"latitude":"1.5","longitude":"-2.25"}}}}"#,
+            1_700_000_000 + number
+        ),
     }
 }

@@ -1,7 +1,8 @@
 //! Members that end, or are ended.
 
-use crate::common::{COOPERATIVE, EAGER, KIP_848, Member, Rig, STATIC, Setup, Stream, until};
-use crate::own_kafka::OwnKafka;
+use crate::common::{
+    COOPERATIVE, EAGER, KIP_848, Member, OwnKafka, Rig, STATIC, Setup, Stream, until,
+};
 
 #[test]
 #[ignore = "needs real servers"]

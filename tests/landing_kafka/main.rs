@@ -7,7 +7,6 @@
 mod common;
 mod ends;
 mod log;
-mod own_kafka;
 mod protocols;
 mod starts;
 mod topic;

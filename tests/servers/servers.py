@@ -269,6 +269,8 @@ class Server:
                 "log.retention.check.interval.ms": "1000",
                 "log.initial.task.delay.ms": "1000",
                 "log.segment.delete.delay.ms": "0",
+                # Nor those of compaction fifteen seconds.
+                "log.cleaner.backoff.ms": "500",
             }
             lines = [f"{key}={value}\n" for key, value in settings.items()]
             properties.write_text("".join(lines))
