@@ -32,7 +32,7 @@ pub(crate) fn controller<C: ClientContext>(client: &Client<C>, timeout: Duration
 }
 
 /// Frees a thing of librdkafka's when it goes out of scope.
-struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+pub(crate) struct Owned<T>(pub(crate) NonNull<T>, unsafe extern "C" fn(*mut T));
 
 #[allow(unsafe_code)]
 impl<T> Drop for Owned<T> {
@@ -43,7 +43,14 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-fn owned<T>(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, String> {
+/// Owns what a call gave.
+///
+/// # Errors
+/// When it gave nothing.
+pub(crate) fn owned<T>(
+    pointer: *mut T,
+    destroy: unsafe extern "C" fn(*mut T),
+) -> Result<Owned<T>, String> {
     NonNull::new(pointer)
         .map(|pointer| Owned(pointer, destroy))
         .ok_or_else(|| "librdkafka gave nothing".to_owned())

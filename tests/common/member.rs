@@ -72,6 +72,11 @@ impl Member {
         said.cloned().collect()
     }
 
+    /// All that it wrote.
+    pub fn text(&self) -> String {
+        text(&self.lines())
+    }
+
     pub fn has_said(&self, message: &str) -> bool {
         let lines = self.lines();
         lines.iter().any(|line| line["msg"] == message)

@@ -191,9 +191,13 @@ impl Rig {
 
     /// Lands all that the topic holds; returns the exit code.
     pub fn catch_up(&self, name: &str, setup: &Setup) -> i32 {
+        self.once(name, setup).exit_code()
+    }
+
+    /// The process that lands all that the topic holds.
+    pub fn once(&self, name: &str, setup: &Setup) -> Member {
         let config = self.config(name, setup);
-        let mut member = Member::start(&config, &["--until-caught-up"], setup.faults);
-        member.exit_code()
+        Member::start(&config, &["--until-caught-up"], setup.faults)
     }
 
     pub fn producer(&self) -> Source {

@@ -3,6 +3,7 @@
 //!
 //! `tests/servers/servers.py run --only kafka -- cargo test --test landing_kafka -- --ignored`
 
+mod caught_up;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;

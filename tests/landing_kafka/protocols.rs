@@ -235,3 +235,9 @@ fn an_upload_that_hangs_holds_a_rebalance_no_longer_than_a_drain() {
     second.drain();
     rig.audit_all();
 }
+
+#[test]
+#[ignore = "needs real servers"]
+fn static_members_under_kip_848_come_and_go_and_every_record_lands_once() {
+    members_come_and_go("kip-848-static", KIP_848, ["host-1", "host-2", "host-3"]);
+}
