@@ -22,6 +22,8 @@ pub mod conformance;
 mod counting;
 pub mod credentials;
 mod endpoint;
+#[doc(hidden)]
+pub mod faulty;
 #[cfg(test)]
 mod faulty_servers;
 pub mod local;
