@@ -42,7 +42,7 @@ pub enum SwapAction {
 pub enum SwapOutcome {
     /// Our content is the checkpoint, in this version.
     Won(ETag),
-    /// Another writer's content is: our claim has ended.
+    /// Another writer's content is, or was: our claim has ended.
     Fenced,
     /// The checkpoint is gone: somebody deleted it, and whatever we wrote now would land records
     /// again.
@@ -63,9 +63,12 @@ impl Swap {
                 SwapAction::Resolved(SwapOutcome::Won(object.etag))
             }
             SwapEvent::Read(Ok(_)) => SwapAction::Resolved(SwapOutcome::Fenced),
-            SwapEvent::Read(Err(StoreError::NotFound)) => {
+            SwapEvent::Read(Err(StoreError::NotFound)) if self.replaces() => {
                 SwapAction::Resolved(SwapOutcome::Vanished)
             }
+            // Somebody's new checkpoint, gone again, and we held none: whether objects came with
+            // it only a claim from its beginning can tell.
+            SwapEvent::Read(Err(StoreError::NotFound)) => SwapAction::Resolved(SwapOutcome::Fenced),
             SwapEvent::Read(Err(error)) => SwapAction::ReadAgain(error),
         }
     }
@@ -133,5 +136,17 @@ mod tests {
         };
         let action = create.step(SwapEvent::Put(Err(StoreError::NotFound)));
         assert_eq!(action, SwapAction::PutAgain(StoreError::NotFound));
+    }
+
+    #[test]
+    fn a_new_checkpoint_that_was_there_and_is_gone_is_claimed_from_the_beginning() {
+        let create = Swap {
+            condition: Condition::Absent,
+            ..swap()
+        };
+        assert_eq!(
+            create.step(SwapEvent::Read(Err(StoreError::NotFound))),
+            SwapAction::Resolved(SwapOutcome::Fenced)
+        );
     }
 }
