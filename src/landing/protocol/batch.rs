@@ -147,32 +147,25 @@ pub fn refused_layout(
     data: &str,
     dead_letters: &str,
 ) -> Option<String> {
-    let root = current.roots.last();
-    if root.is_some_and(|root| root.data != data || root.dead_letters != dead_letters)
-        && current.roots.len() >= ROOTS_MAX
-    {
+    let is_full = current.roots.len() >= ROOTS_MAX && !is_void(current);
+    if is_full && !is_newest(current, data, dead_letters) {
         return Some(format!(
             "the folders of this group were changed {ROOTS_MAX} times already: use a new group"
         ));
     }
-    if root.is_some_and(|root| root.data != data) {
-        return None;
-    }
+    let known = columns_in(current, data);
     let required = layout.columns.iter().filter(|column| !column.nullable);
     let added = required
         .map(|column| &column.name)
-        .find(|name| !current.columns.iter().any(|known| known.name == **name));
-    if let Some(name) = added.filter(|_| !current.columns.is_empty()) {
+        .find(|name| !known.iter().any(|known| known.name == **name));
+    if let Some(name) = added.filter(|_| !known.is_empty()) {
         return Some(format!(
             "column {name} is new in {data} and not nullable, but the files there do not have it: \
              make it nullable, or name another folder for store.data"
         ));
     }
     column_records(layout).into_iter().find_map(|column| {
-        let known = current
-            .columns
-            .iter()
-            .find(|known| known.name == column.name)?;
+        let known = known.iter().find(|known| known.name == column.name)?;
         (known.kind != column.kind).then(|| {
             format!(
                 "column {} is {} in {data} and {} in the configuration: name another folder for \
@@ -216,6 +209,54 @@ fn stored_type(kind: ColumnType) -> &'static str {
     }
 }
 
+/// Whether the newest root is these folders.
+fn is_newest(checkpoint: &Checkpoint, data: &str, dead_letters: &str) -> bool {
+    let root = checkpoint.roots.last();
+    root.is_some_and(|root| root.data == data && root.dead_letters == dead_letters)
+}
+
+/// Whether no batch was ever begun in the newest root.
+fn is_void(checkpoint: &Checkpoint) -> bool {
+    let root = checkpoint.roots.last();
+    let next_offset = checkpoint.next_offset;
+    checkpoint.pending.is_none() && root.is_some_and(|root| root.from_offset == next_offset)
+}
+
+/// The columns ever written to a data folder, also one that was left for others; empty: none, or
+/// not known.
+fn columns_in<'a>(checkpoint: &'a Checkpoint, data: &str) -> &'a [ColumnRecord] {
+    let mut roots = checkpoint.roots.iter().rev();
+    match roots.next() {
+        Some(newest) if newest.data == data && !is_void(checkpoint) => &checkpoint.columns,
+        _ => roots
+            .find(|root| root.data == data)
+            .map_or(&[], |root| &root.columns),
+    }
+}
+
+/// Makes these folders the newest root. One without a batch is none.
+fn enter_folders(checkpoint: &mut Checkpoint, data: &str, dead_letters: &str) {
+    if is_void(checkpoint) {
+        checkpoint.roots.pop();
+        let newest = checkpoint.roots.last_mut();
+        checkpoint.columns = newest.map_or_else(Vec::new, |root| std::mem::take(&mut root.columns));
+    }
+    if is_newest(checkpoint, data, dead_letters) {
+        return;
+    }
+    let known = columns_in(checkpoint, data).to_vec();
+    let left = std::mem::replace(&mut checkpoint.columns, known);
+    if let Some(root) = checkpoint.roots.last_mut().filter(|root| root.data != data) {
+        root.columns = left;
+    }
+    checkpoint.roots.push(Root {
+        from_offset: checkpoint.next_offset,
+        data: data.to_owned(),
+        dead_letters: dead_letters.to_owned(),
+        columns: Vec::new(),
+    });
+}
+
 fn begin_into(
     mut checkpoint: Checkpoint,
     intent: &Intent,
@@ -234,18 +275,7 @@ fn begin_into(
     if is_unknown(&checkpoint.topic_id) {
         checkpoint.topic_id.clone_from(&topic.topic_id);
     }
-    let root = checkpoint.roots.last();
-    if root.is_none_or(|root| root.data != intent.data || root.dead_letters != intent.dead_letters)
-    {
-        if root.is_none_or(|root| root.data != intent.data) {
-            checkpoint.columns.clear();
-        }
-        checkpoint.roots.push(Root {
-            from_offset: intent.start,
-            data: intent.data.clone(),
-            dead_letters: intent.dead_letters.clone(),
-        });
-    }
+    enter_folders(&mut checkpoint, &intent.data, &intent.dead_letters);
     for column in column_records(&intent.layout) {
         if !checkpoint
             .columns

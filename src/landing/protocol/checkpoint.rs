@@ -43,7 +43,7 @@ pub struct Checkpoint {
     /// The job that the group took over from, if it did; copied like `partitions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
-    /// Name and type (in Arrow's words) of every column ever written to the newest root.
+    /// Name and type of every column ever written to the newest root's data folder.
     pub columns: Vec<ColumnRecord>,
     /// Which folders hold the objects, from which offset on. At most [`ROOTS_MAX`].
     pub roots: Vec<Root>,
@@ -130,6 +130,10 @@ pub struct Root {
     pub data: String,
     /// Folder of the dead letters.
     pub dead_letters: String,
+    /// The columns written to its data folder, from when it is left for another one: who goes back
+    /// to it must not change their types there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnRecord>,
 }
 
 /// Why a partition stopped.

@@ -320,6 +320,7 @@ impl Claim {
                 from_offset: offset,
                 data: self.terms.data.clone(),
                 dead_letters: self.terms.dead_letters.clone(),
+                columns: Vec::new(),
             }],
             stopped: None,
         };

@@ -48,6 +48,7 @@ pub(super) fn root(from_offset: i64, data: &str, dead_letters: &str) -> Root {
         from_offset,
         data: data.into(),
         dead_letters: dead_letters.into(),
+        columns: Vec::new(),
     }
 }
 

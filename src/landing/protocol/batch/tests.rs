@@ -334,3 +334,103 @@ fn the_seventeenth_change_of_folders_is_refused() {
     assert!(refused(16, "data-15", "dead-new"));
     assert!(!refused(16, "data-15", "dead"));
 }
+
+/// Lands one batch of ten records with these columns in this folder.
+fn landed_in(current: &Checkpoint, data: &str, columns: Vec<Column>) -> Checkpoint {
+    let start = current.next_offset;
+    let next = Intent {
+        layout: layout_of(columns),
+        data: data.into(),
+        ..intent(start, start + 10)
+    };
+    landed(&begin(current, &next), None, None, &now()).unwrap()
+}
+
+#[test]
+fn who_goes_back_to_an_earlier_folder_meets_its_columns_again() {
+    let n = |kind, nullable| vec![column("n", kind, nullable)];
+    let refuses = |current: &Checkpoint, columns| {
+        refused_layout(current, &layout_of(columns), "data", "dead")
+    };
+    let mut current = landed_in(&checkpoint(), "data", n(ColumnType::Int64, false));
+    current = landed_in(&current, "elsewhere", n(ColumnType::String, false));
+    let cause = refuses(&current, n(ColumnType::String, false)).unwrap();
+    assert!(cause.contains("column n is int64 in data"), "{cause}");
+    let mut more = n(ColumnType::Int64, false);
+    more.push(column("added", ColumnType::Bool, false));
+    let cause = refuses(&current, more).unwrap();
+    assert!(cause.contains("column added is new in data"), "{cause}");
+    let mut more = n(ColumnType::Int64, false);
+    more.push(column("added", ColumnType::Bool, true));
+    assert_eq!(refuses(&current, more.clone()), None);
+
+    current = landed_in(&current, "data", more);
+    assert_eq!(names(&current), ["n", "_extra", "added"]);
+    let roots: Vec<_> = current
+        .roots
+        .iter()
+        .map(|root| (root.from_offset, root.data.as_str(), root.columns.len()))
+        .collect();
+    assert_eq!(
+        roots,
+        [(100, "data", 2), (210, "elsewhere", 2), (220, "data", 0)]
+    );
+    assert!(refuses(&current, n(ColumnType::String, false)).is_some());
+    // And what was left last is known too.
+    let cause = refused_layout(
+        &current,
+        &layout_of(n(ColumnType::Bool, false)),
+        "elsewhere",
+        "dead",
+    );
+    assert!(cause.unwrap().contains("column n is string in elsewhere"));
+}
+
+#[test]
+fn a_folder_that_nothing_was_written_to_binds_nobody() {
+    let new = Checkpoint {
+        first_offset: 200,
+        last: None,
+        roots: vec![root(200, "data", "dead")],
+        ..checkpoint()
+    };
+    let other_type = vec![column("n", ColumnType::String, false)];
+    assert_eq!(
+        refused_layout(&new, &layout_of(other_type.clone()), "data", "dead"),
+        None
+    );
+    let landed = landed_in(&new, "data", other_type);
+    let kinds: Vec<_> = landed
+        .columns
+        .iter()
+        .map(|column| column.kind.as_str())
+        .collect();
+    assert_eq!((kinds, landed.roots.len()), (vec!["string", "string"], 1));
+    let moved = landed_in(
+        &new,
+        "elsewhere",
+        vec![column("m", ColumnType::Bool, false)],
+    );
+    assert_eq!(moved.roots, [root(200, "elsewhere", "dead")]);
+    assert_eq!(names(&moved), ["m", "_extra"]);
+}
+
+#[test]
+fn a_full_list_of_roots_takes_back_the_newest_and_one_without_a_batch() {
+    let full = |from_offset: i64| Checkpoint {
+        roots: (1..ROOTS_MAX as i64)
+            .map(|n| root(n, &format!("data-{n}"), "dead"))
+            .chain([root(from_offset, "data", "dead")])
+            .collect(),
+        ..checkpoint()
+    };
+    let refuses =
+        |current: &Checkpoint, data: &str| refused_layout(current, &layout(), data, "dead");
+    assert!(refuses(&full(100), "data-3").is_some_and(|cause| cause.contains("new group")));
+    assert_eq!(refuses(&full(100), "data"), None);
+    assert_eq!(refuses(&full(200), "elsewhere"), None);
+    assert_eq!(
+        landed_in(&full(200), "elsewhere", Vec::new()).roots.len(),
+        ROOTS_MAX
+    );
+}
