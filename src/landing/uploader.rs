@@ -18,7 +18,7 @@ use actix::{
     ResponseFuture,
 };
 use bytes::Bytes;
-use slog::{Logger, debug, error, info};
+use slog::{Logger, debug, error, info, warn};
 use tokio::sync::Notify;
 
 use crate::landing::accumulator::on_cpu;
@@ -318,6 +318,10 @@ impl UploaderParts {
                 gap,
             } => {
                 let rows = offsets.len();
+                if let (Some([from, to]), None) = (gap, lost(holding)) {
+                    warn!(self.log, "records of a batch that was begun were compacted away, which its dead letters record";
+                        "partition" => batch.claim.partition, "offset" => from, "end" => to);
+                }
                 let body = self.body(batch, holding, index, offsets, gap).await?;
                 let bytes = body.len() as u64;
                 let key = &batch.keys[index];
@@ -406,8 +410,10 @@ impl UploaderParts {
                     return UploadEvent::Created;
                 }
                 Err(StoreError::Precondition) => match self.look_at(key).await {
-                    // It was deleted meanwhile.
-                    None => {}
+                    None => {
+                        let error = "it was there (412), and is not";
+                        asking.failed("creating an object", &error).await;
+                    }
                     // An answer of ours was lost.
                     Some(found) if found == body => return UploadEvent::Created,
                     found => return judge(found).await,

@@ -27,6 +27,8 @@ pub struct Upload {
     lost: Option<[i64; 2]>,
     /// The loss that the operator has given his word for.
     word: Option<[i64; 2]>,
+    /// What the dead letters are being created with.
+    recording: Option<[i64; 2]>,
     /// Whether the dead letters record a loss.
     loss_recorded: bool,
     index: usize,
@@ -130,6 +132,7 @@ impl Upload {
             // What is lost behind the range is not this batch's.
             lost: plan.lost.map(|[from, to]| [from, to.min(plan.end)]),
             word: plan.word,
+            recording: None,
             loss_recorded: false,
             index: 0,
         };
@@ -143,15 +146,12 @@ impl Upload {
             UploadEvent::Absent => return UploadAction::AwaitWord,
             UploadEvent::Created => {
                 self.held = self.held.union(&self.planned_here());
-                self.loss_recorded |= self.is_at_dead_letters() && self.word.is_some();
+                self.loss_recorded |= self.recording.is_some();
             }
             UploadEvent::Exists(footer, offsets) => {
                 let key = self.keys[self.index].clone();
-                let footer = footer.and_then(|footer| {
-                    footer
-                        .matches(&self.identity, self.start, self.end)
-                        .map(|()| footer)
-                });
+                let footer =
+                    footer.and_then(|footer| self.believe(&footer, &offsets).map(|()| footer));
                 match footer {
                     Err(why) => return UploadAction::Foreign { key, why },
                     Ok(footer) => self.found(&footer, &offsets),
@@ -160,6 +160,28 @@ impl Upload {
         }
         self.index += 1;
         self.next()
+    }
+
+    /// Whether an object that exists is what its footer says, and one of this batch.
+    fn believe(&self, footer: &Footer, offsets: &OffsetSet) -> Result<(), String> {
+        footer.matches(&self.identity, self.start, self.end)?;
+        if footer.batch.keys != self.keys {
+            return Err("its batch lists other objects than ours".to_owned());
+        }
+        if footer.file.offsets != offsets.digest() {
+            let (named, held) = (footer.file.offsets.count, offsets.len());
+            return Err(format!(
+                "its rows are not those that its footer names ({named} named, {held} there)"
+            ));
+        }
+        let outside = offsets.minus(&OffsetSet::from_range(self.start, self.end));
+        if let Some(offset) = outside.iter().next() {
+            return Err(format!("it holds offset {offset}, outside of its range"));
+        }
+        if self.held.union(offsets).len() < self.held.len() + offsets.len() {
+            return Err("it holds offsets that an object listed before it holds too".to_owned());
+        }
+        Ok(())
     }
 
     fn found(&mut self, footer: &Footer, offsets: &OffsetSet) {
@@ -195,27 +217,45 @@ impl Upload {
         self.dead_letters()
     }
 
-    fn dead_letters(&self) -> UploadAction {
+    fn dead_letters(&mut self) -> UploadAction {
         let offsets = self.planned_here();
-        let unplaced = self.read.minus(&self.held).minus(&offsets);
+        let all = self.held.union(&offsets);
+        let unplaced = self.read.minus(&all);
         if !unplaced.is_empty() {
             return UploadAction::ReplayForced(unplaced);
         }
-        let complete = self.is_complete(&self.held.union(&offsets));
+        let complete = self.is_complete(&all);
         if complete && offsets.is_empty() {
             return UploadAction::Finished;
         }
-        // A word that was given before more was lost does not cover what was lost since.
-        let covers = |word: &[i64; 2]| self.lost.is_none_or(|lost| word[1] >= lost[1]);
-        let gap = self.word.filter(|word| !complete && covers(word));
-        if !complete && gap.is_none() {
-            return UploadAction::Look { index: self.index };
+        self.recording = if complete { None } else { self.loss(&all) };
+        match (complete || self.recording.is_some(), self.lost) {
+            (true, _) => UploadAction::Create {
+                index: self.index,
+                offsets,
+                gap: self.recording,
+            },
+            (false, Some(_)) => UploadAction::Look { index: self.index },
+            (false, None) => self.contradicted(),
         }
-        let gap = gap.map(|[from, to]| [from, to.min(self.end)]);
-        UploadAction::Create {
-            index: self.index,
-            offsets,
-            gap,
+    }
+
+    /// What the dead letters may record as lost; `None`: that waits for the operator's word.
+    fn loss(&self, all: &OffsetSet) -> Option<[i64; 2]> {
+        match (self.lost, self.named) {
+            // A word that was given before more was lost does not cover what was lost since.
+            (Some(lost), _) => self
+                .word
+                .filter(|word| word[1] >= lost[1])
+                .map(|[from, to]| [from, to.min(self.end)]),
+            // Kafka has the range, but no longer all that a writer before us read of it:
+            // compaction, which is no loss to stop for.
+            (None, Some(named)) if named.count > all.len() => {
+                let gone = OffsetSet::from_range(self.start, self.end).minus(all);
+                let (first, last) = (gone.ranges().first()?, gone.ranges().last()?);
+                Some([first.0, last.1])
+            }
+            (None, _) => self.word.map(|[from, to]| [from, to.min(self.end)]),
         }
     }
 
@@ -230,10 +270,15 @@ impl Upload {
     }
 
     fn after_dead_letters(&self) -> UploadAction {
-        let missing = self.read.minus(&self.held).len();
-        if missing == 0 && (self.loss_recorded || self.is_complete(&self.held)) {
+        let has_place = self.read.minus(&self.held).is_empty();
+        if has_place && (self.loss_recorded || self.is_complete(&self.held)) {
             return UploadAction::Finished;
         }
+        self.contradicted()
+    }
+
+    fn contradicted(&self) -> UploadAction {
+        let missing = self.read.minus(&self.held).len();
         UploadAction::Foreign {
             key: self.keys.last().cloned().unwrap_or_default(),
             why: format!(
@@ -301,7 +346,7 @@ mod tests {
             batch: BatchFooter {
                 start: 0,
                 end: 10,
-                keys: Vec::new(),
+                keys: ["a", "b", "dead"].map(str::to_owned).to_vec(),
                 layout: Layout {
                     columns: Vec::new(),
                     extra: false,
@@ -455,5 +500,98 @@ mod tests {
         upload.step(exists_with(&[4, 5], &[4, 5, 6], Some([0, 4])));
         let action = upload.step(exists_with(&[6], &[4, 5, 6], Some([0, 4])));
         assert_eq!(action, UploadAction::Look { index: 2 });
+    }
+
+    fn foreign_for(action: UploadAction) -> String {
+        match action {
+            UploadAction::Foreign { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The first data key, found with such a footer and rows.
+    fn found_first(change: impl FnOnce(&mut Footer, &mut OffsetSet)) -> UploadAction {
+        let (mut upload, _) = Upload::new(plan(&[0, 1], &[2], &[]));
+        let UploadEvent::Exists(Ok(mut footer), mut offsets) = exists(&[0, 1], &[0, 1, 2]) else {
+            unreachable!();
+        };
+        change(&mut footer, &mut offsets);
+        upload.step(UploadEvent::Exists(Ok(footer), offsets))
+    }
+
+    #[test]
+    fn a_footer_is_believed_only_where_all_of_it_is_right() {
+        assert_eq!(found_first(|_, _| {}), create(1, &[2]));
+        let cases: [(&str, fn(&mut Footer, &mut OffsetSet)); 9] = [
+            ("cluster id", |footer, _| {
+                footer.identity.cluster_id = "other".into()
+            }),
+            ("topic id", |footer, _| {
+                footer.identity.topic_id = "other".into()
+            }),
+            ("topic is", |footer, _| {
+                footer.identity.topic = "other".into()
+            }),
+            ("group", |footer, _| footer.identity.group = "other".into()),
+            ("partition", |footer, _| footer.identity.partition = 9),
+            ("range", |footer, _| footer.batch.start = 1),
+            ("range", |footer, _| footer.batch.end = 11),
+            ("other objects", |footer, _| {
+                footer.batch.keys[1] = "c".into()
+            }),
+            ("2 named, 1 there", |_, offsets| *offsets = set(&[0])),
+        ];
+        for (what, change) in cases {
+            let why = foreign_for(found_first(change));
+            assert!(why.contains(what), "{what}: {why}");
+        }
+        let outside = found_first(|footer, offsets| {
+            *offsets = set(&[0, 10]);
+            footer.file.offsets = offsets.digest();
+        });
+        assert!(foreign_for(outside).contains("offset 10"));
+    }
+
+    #[test]
+    fn an_unknown_id_in_a_footer_is_no_mismatch() {
+        let action = found_first(|footer, _| footer.identity.topic_id.clear());
+        assert_eq!(action, create(1, &[2]));
+    }
+
+    #[test]
+    fn an_object_that_repeats_offsets_of_one_before_it_is_foreign() {
+        let (mut upload, _) = Upload::new(plan(&[0, 1], &[2], &[]));
+        upload.step(exists(&[0, 1], &[0, 1, 2]));
+        let why = foreign_for(upload.step(exists(&[1, 2], &[0, 1, 2])));
+        assert!(why.contains("listed before it"), "{why}");
+    }
+
+    #[test]
+    fn what_was_compacted_since_the_batch_was_begun_is_recorded_and_stops_nothing() {
+        let (mut upload, _) = Upload::new(plan(&[0, 1], &[5], &[]));
+        assert_eq!(
+            upload.step(exists(&[0, 1], &[0, 1, 3, 4, 5])),
+            create(1, &[5])
+        );
+        let action = upload.step(UploadEvent::Created);
+        let gap = Some([2, 10]);
+        let offsets = OffsetSet::default();
+        assert_eq!(
+            action,
+            UploadAction::Create {
+                index: 2,
+                offsets,
+                gap
+            }
+        );
+        assert_eq!(upload.step(UploadEvent::Created), UploadAction::Finished);
+    }
+
+    #[test]
+    fn footers_that_name_other_records_than_kafka_holds_are_a_contradiction() {
+        let (mut upload, _) = Upload::new(plan(&[0, 1], &[5], &[]));
+        upload.step(exists(&[0, 1], &[0, 1, 7]));
+        let action = upload.step(UploadEvent::Created);
+        assert!(foreign_for(action).contains("do not hold what they name"));
     }
 }
