@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Item, Problem};
 use crate::config;
-use crate::store::conditions::{ConditionsError, honours_conditions, refuses_to_create_on_match};
+use crate::store::conditions::{
+    ConditionsError, honours_conditions, probe_name, refuses_to_create_on_match,
+};
 use crate::store::{Condition, ObjectStore, OpenError, SharedStore, StoreError};
 
 const BUCKET: &str = "bucket";
@@ -79,11 +81,6 @@ async fn probe(
         took,
     };
     [bucket, conditions]
-}
-
-/// Spark, pyarrow and shells pass names with a leading dot by.
-fn probe_name() -> String {
-    format!(".check-{:016x}", fastrand::u64(..))
 }
 
 /// Whether what is to be written could be removed again, asked while there is nothing.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use slog::{Logger, error};
+use slog::{Logger, error, warn};
 use tokio::sync::Mutex;
 
 use crate::landing::patience::Patience;
@@ -14,7 +14,9 @@ use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT, Sibling};
 use crate::landing::protocol::claim::Found;
 use crate::landing::protocol::keys::{Names, encoded_group};
 use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
-use crate::store::conditions::{ConditionsError, honours_conditions};
+use crate::store::conditions::{
+    ConditionsError, honours_conditions, probe_name, refuses_to_create_on_match,
+};
 use crate::store::{Condition, SharedStore, StoreError};
 
 /// The checkpoints of one group and topic.
@@ -27,8 +29,8 @@ pub struct Ledger {
     /// Listings, by prefix, with the time at which each began: partitions claimed together share
     /// one.
     listings: Mutex<HashMap<String, Listing>>,
-    /// Whether the server honours conditions, once that was found out.
-    fitness: Mutex<Option<Result<(), String>>>,
+    /// Whether the server was found to honour conditions.
+    is_fit: Mutex<bool>,
 }
 
 /// When a listing began, and the keys.
@@ -52,7 +54,7 @@ impl Ledger {
             patience,
             log,
             listings: Mutex::default(),
-            fitness: Mutex::default(),
+            is_fit: Mutex::default(),
         }
     }
 
@@ -158,20 +160,31 @@ impl Ledger {
     }
 
     /// Why this server cannot be trusted with checkpoints; `None`: it honours conditions. Found
-    /// out once, with a checkpoint that we have just swapped in, by putting its own bytes.
+    /// out once, with a checkpoint that we have just swapped in, by putting its own bytes, and
+    /// with a key that nothing lies under. A server that was found out may be mended: the next
+    /// claim looks again.
     pub async fn unfit(&self, partition: i32, checkpoint: &Checkpoint) -> Option<String> {
-        let mut fitness = self.fitness.lock().await;
-        if fitness.is_none() {
-            *fitness = Some(self.probe(partition, checkpoint).await);
+        let mut is_fit = self.is_fit.lock().await;
+        if *is_fit {
+            return None;
         }
-        fitness.clone().and_then(Result::err)
+        let unfit = self.probe(partition, checkpoint).await.err();
+        *is_fit = unfit.is_none();
+        unfit
     }
 
     async fn probe(&self, partition: i32, checkpoint: &Checkpoint) -> Result<(), String> {
         let key = self.names.checkpoint(partition);
         let mut asking = self.patience.ask();
+        let mut missing_keys = Vec::new();
         loop {
-            match honours_conditions(&*self.store, &key, encode(checkpoint)).await {
+            let missing = format!("{}{}", self.names.checkpoints_of_topic(), probe_name());
+            missing_keys.push(missing.clone());
+            let honours = async {
+                honours_conditions(&*self.store, &key, encode(checkpoint)).await?;
+                refuses_to_create_on_match(&*self.store, &missing).await
+            };
+            match honours.await {
                 Ok(()) => {
                     asking.answered();
                     return Ok(());
@@ -184,8 +197,21 @@ impl Ledger {
                 Err(ignored) => {
                     asking.answered();
                     error!(self.log, "the store cannot be trusted"; "error" => %ignored);
+                    self.tidy(&ignored, &missing_keys).await;
                     return Err(ignored.to_string());
                 }
+            }
+        }
+    }
+
+    /// Removes what the probe may have made on a server that refuses nothing.
+    async fn tidy(&self, ignored: &ConditionsError, keys: &[String]) {
+        if *ignored != ConditionsError::CreatesOnIfMatch {
+            return;
+        }
+        for key in keys {
+            if let Err(error) = self.store.delete(key).await {
+                warn!(self.log, "a probe may be left in the store, remove it"; "key" => key, "error" => %error);
             }
         }
     }
