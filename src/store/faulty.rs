@@ -4,6 +4,7 @@
 //! It is compiled into the library so that unit tests and tests of the whole chain use the same.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
-use super::{Condition, ETag, Listed, Object, ObjectStore, SharedStore, StoreError};
+use super::{Condition, ETag, Object, ObjectStore, Page, SharedStore, StoreError};
 
 /// The kinds of requests, as the landing protocol tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,11 +26,11 @@ pub enum Kind {
     /// A put that no rule of the protocol makes: of an object with `If-Match`, or of anything
     /// without a condition.
     Overwrite,
-    /// A read.
+    /// A read, of a whole object or of a part.
     Get,
     /// A look at size and version.
     Head,
-    /// A listing, all its pages together.
+    /// A page of a listing.
     List,
     /// A removal.
     Delete,
@@ -240,9 +241,14 @@ impl ObjectStore for FaultyStore {
             .await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.request(Kind::List, || None, self.store.list(prefix))
-            .await
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let read = self.store.get_range(key, range);
+        self.request(Kind::Get, || None, read).await
+    }
+
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        let page = self.store.list_page(prefix, from);
+        self.request(Kind::List, || None, page).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -320,8 +326,12 @@ impl ObjectStore for CarelessStore {
         self.store.head(key).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.store.list(prefix).await
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.store.get_range(key, range).await
+    }
+
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        self.store.list_page(prefix, from).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -8,8 +8,9 @@ use groundtrack::config::{ColumnType, PartitionUnit};
 use groundtrack::landing::ledger::encode;
 use groundtrack::landing::parquet_file::read_back;
 use groundtrack::landing::protocol::batch::Intent;
+use groundtrack::landing::protocol::upload::UpsetReason;
 use groundtrack::messages::{
-    Begin, ClaimAnswer, ClaimId, Command, Holes, Landed, Release, Sealed, Upset, UpsetReason,
+    Begin, ClaimAnswer, ClaimId, Command, Holes, Landed, Release, Sealed, Upset,
 };
 use groundtrack::store::faulty::{CarelessStore, Carelessness, Fault, FaultyStore, Kind};
 use groundtrack::store::memory::MemoryStore;

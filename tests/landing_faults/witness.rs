@@ -1,6 +1,7 @@
 //! A store in memory that holds every write to the rules, whoever writes.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use groundtrack::landing::ledger::decode;
 use groundtrack::landing::protocol::checkpoint::Checkpoint;
 use groundtrack::landing::protocol::keys::Names;
 use groundtrack::store::memory::MemoryStore;
-use groundtrack::store::{Condition, ETag, Listed, Object, ObjectStore, StoreError};
+use groundtrack::store::{Condition, ETag, Object, ObjectStore, Page, StoreError};
 
 /// Objects in memory, and what was done against the rules.
 #[derive(Debug)]
@@ -171,8 +172,12 @@ impl ObjectStore for Witness {
         self.store.head(key).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.store.list(prefix).await
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.store.get_range(key, range).await
+    }
+
+    async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
+        self.store.list_page(prefix, from).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

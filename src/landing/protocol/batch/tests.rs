@@ -196,8 +196,11 @@ fn a_change_of_folders_is_a_root_from_the_next_batch_on() {
         ..intent(200, 300)
     };
     let begun = begin(&checkpoint(), &moved);
-    let roots = [root(100, "data", "dead"), root(200, "data-2", "dead")];
-    assert_eq!(begun.roots, roots);
+    let left = Root {
+        columns: checkpoint().columns,
+        ..root(100, "data", "dead")
+    };
+    assert_eq!(begun.roots, [left, root(200, "data-2", "dead")]);
 
     let dead_letters_moved = Intent {
         dead_letters: "dead-2".into(),
