@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetDigest;
 use crate::landing::protocol::Now;
-use crate::landing::protocol::batch::column_records;
+use crate::landing::protocol::batch::{add_columns, enter_folders};
 use crate::landing::protocol::checkpoint::{
     Checkpoint, ColumnRecord, FORMAT, Pending, Root, Sibling,
 };
@@ -283,11 +283,7 @@ impl<'a> Rebuilder<'a> {
             found: BTreeMap::new(),
         };
         self.enter_folders(&batch);
-        for column in column_records(layout) {
-            if !self.columns.iter().any(|known| known.name == column.name) {
-                self.columns.push(column);
-            }
-        }
+        add_columns(&mut self.columns, layout);
         self.batch = Some(batch);
     }
 
@@ -304,18 +300,13 @@ impl<'a> Rebuilder<'a> {
             .or(before.map(|root| root.data.as_str()))
             .unwrap_or(&self.names.data)
             .to_owned();
-        let is_new_data = before.is_none_or(|root| root.data != data);
-        let is_new = is_new_data || before.is_none_or(|root| root.dead_letters != dead_letters);
-        if is_new_data {
-            self.columns.clear();
-        }
-        if is_new {
-            self.roots.push(Root {
-                from_offset: batch.start,
-                data,
-                dead_letters: dead_letters.to_owned(),
-            });
-        }
+        enter_folders(
+            &mut self.roots,
+            &mut self.columns,
+            batch.start,
+            &data,
+            dead_letters,
+        );
         self.is_data_known = is_known;
     }
 }

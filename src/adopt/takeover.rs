@@ -283,6 +283,7 @@ fn checkpoint(
             from_offset: offset,
             data: terms.names.data.clone(),
             dead_letters: terms.names.dead_letters.clone(),
+            columns: Vec::new(),
         }],
         stopped: None,
     }

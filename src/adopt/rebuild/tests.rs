@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::PartitionTime;
 use crate::landing::offsets::OffsetSet;
+use crate::landing::protocol::batch::column_records;
 use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, Identity};
 use crate::landing::protocol::upload::{Upload, UploadAction, UploadEvent, UploadPlan};
 
@@ -129,6 +130,7 @@ fn batches_that_tile_are_a_checkpoint() {
         from_offset: 10,
         data: "data".into(),
         dead_letters: "dead".into(),
+        columns: Vec::new(),
     };
     assert_eq!(made.roots, [root]);
     assert_eq!(made.columns, column_records(&layout()));

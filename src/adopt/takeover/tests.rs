@@ -143,6 +143,7 @@ fn each_partition_begins_where_the_last_landed_batch_ends() {
             from_offset: 60,
             data: "data".into(),
             dead_letters: "dead".into(),
+            columns: Vec::new(),
         }],
         stopped: None,
     };

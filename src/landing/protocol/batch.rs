@@ -225,36 +225,56 @@ fn is_void(checkpoint: &Checkpoint) -> bool {
 /// The columns ever written to a data folder, also one that was left for others; empty: none, or
 /// not known.
 fn columns_in<'a>(checkpoint: &'a Checkpoint, data: &str) -> &'a [ColumnRecord] {
-    let mut roots = checkpoint.roots.iter().rev();
-    match roots.next() {
-        Some(newest) if newest.data == data && !is_void(checkpoint) => &checkpoint.columns,
-        _ => roots
-            .find(|root| root.data == data)
-            .map_or(&[], |root| &root.columns),
+    match checkpoint.roots.split_last() {
+        Some((_, earlier)) if is_void(checkpoint) => columns_left(earlier, data),
+        Some((newest, earlier)) if newest.data != data => columns_left(earlier, data),
+        _ => &checkpoint.columns,
     }
 }
 
-/// Makes these folders the newest root. One without a batch is none.
-fn enter_folders(checkpoint: &mut Checkpoint, data: &str, dead_letters: &str) {
-    if is_void(checkpoint) {
-        checkpoint.roots.pop();
-        let newest = checkpoint.roots.last_mut();
-        checkpoint.columns = newest.map_or_else(Vec::new, |root| std::mem::take(&mut root.columns));
+fn columns_left<'a>(roots: &'a [Root], data: &str) -> &'a [ColumnRecord] {
+    let left = roots.iter().rev().find(|root| root.data == data);
+    left.map_or(&[], |root| &root.columns)
+}
+
+/// Makes these folders the newest root, from the batch on that begins at `start`, and `columns`
+/// those of its data folder. A root in which no batch was begun is none.
+pub fn enter_folders(
+    roots: &mut Vec<Root>,
+    columns: &mut Vec<ColumnRecord>,
+    start: i64,
+    data: &str,
+    dead_letters: &str,
+) {
+    if roots.last().is_some_and(|root| root.from_offset == start) {
+        roots.pop();
+        let newest = roots.last_mut();
+        *columns = newest.map_or_else(Vec::new, |root| std::mem::take(&mut root.columns));
     }
-    if is_newest(checkpoint, data, dead_letters) {
-        return;
+    match roots.last_mut() {
+        Some(newest) if newest.data == data && newest.dead_letters == dead_letters => return,
+        Some(newest) if newest.data == data => {}
+        Some(newest) => {
+            newest.columns = std::mem::take(columns);
+            *columns = columns_left(roots, data).to_vec();
+        }
+        None => {}
     }
-    let known = columns_in(checkpoint, data).to_vec();
-    let left = std::mem::replace(&mut checkpoint.columns, known);
-    if let Some(root) = checkpoint.roots.last_mut().filter(|root| root.data != data) {
-        root.columns = left;
-    }
-    checkpoint.roots.push(Root {
-        from_offset: checkpoint.next_offset,
+    roots.push(Root {
+        from_offset: start,
         data: data.to_owned(),
         dead_letters: dead_letters.to_owned(),
         columns: Vec::new(),
     });
+}
+
+/// Adds the columns of a layout that are not known yet.
+pub fn add_columns(columns: &mut Vec<ColumnRecord>, layout: &Layout) {
+    for column in column_records(layout) {
+        if !columns.iter().any(|known| known.name == column.name) {
+            columns.push(column);
+        }
+    }
 }
 
 fn begin_into(
@@ -275,16 +295,14 @@ fn begin_into(
     if is_unknown(&checkpoint.topic_id) {
         checkpoint.topic_id.clone_from(&topic.topic_id);
     }
-    enter_folders(&mut checkpoint, &intent.data, &intent.dead_letters);
-    for column in column_records(&intent.layout) {
-        if !checkpoint
-            .columns
-            .iter()
-            .any(|known| known.name == column.name)
-        {
-            checkpoint.columns.push(column);
-        }
-    }
+    enter_folders(
+        &mut checkpoint.roots,
+        &mut checkpoint.columns,
+        intent.start,
+        &intent.data,
+        &intent.dead_letters,
+    );
+    add_columns(&mut checkpoint.columns, &intent.layout);
     checkpoint.pending = Some(Pending {
         end: intent.end,
         keys: intent.keys.clone(),
