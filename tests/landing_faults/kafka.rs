@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use groundtrack::landing::broker::{Broker, BrokerError, RecordAt, TopicView};
+use groundtrack::landing::broker::{Broker, BrokerError, FirstRecord, Met, RecordAt, TopicView};
 use groundtrack::landing::protocol::checkpoint::record_hash;
 
 /// 2023-11-14T22:13:20Z: the last hours of a day in UTC.
@@ -125,6 +125,17 @@ impl Broker for Kafka {
                 hash: record.hash(),
             },
             None => RecordAt::NotCompared,
+        })
+    }
+
+    async fn first_at(&self, _: i32, offset: i64) -> Result<Met, BrokerError> {
+        let first = self.read(offset, self.end()).into_iter().next();
+        Ok(match first {
+            Some((offset, record)) => Met::Record(FirstRecord {
+                offset,
+                timestamp_ms: record.timestamp_ms,
+            }),
+            None => Met::End,
         })
     }
 }

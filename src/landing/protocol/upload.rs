@@ -522,7 +522,8 @@ mod tests {
     #[test]
     fn a_footer_is_believed_only_where_all_of_it_is_right() {
         assert_eq!(found_first(|_, _| {}), create(1, &[2]));
-        let cases: [(&str, fn(&mut Footer, &mut OffsetSet)); 9] = [
+        type Change = fn(&mut Footer, &mut OffsetSet);
+        let cases: [(&str, Change); 9] = [
             ("cluster id", |footer, _| {
                 footer.identity.cluster_id = "other".into()
             }),
