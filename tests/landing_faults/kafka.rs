@@ -107,7 +107,7 @@ impl Broker for Kafka {
     }
 
     async fn offset_for_time(&self, _: i32, time_ms: i64) -> Result<Option<i64>, BrokerError> {
-        let records = self.read(0, i64::MAX.min(self.end()));
+        let records = self.read(0, self.end());
         let first = records
             .iter()
             .find(|(_, record)| record.timestamp_ms >= time_ms);
