@@ -33,6 +33,8 @@ pub enum Command {
     Demo(Demo),
     /// Try the configuration, the source, the brokers, the topic and the bucket
     Check(Check),
+    /// Prove from the bucket that each record has landed exactly once
+    Verify(Verify),
     /// Propose the table's columns for a sample of JSON lines, or of the topic
     Infer(Infer),
     /// Make checkpoints where a Spark job ended, or from the files where they were lost
@@ -82,6 +84,55 @@ pub struct Check {
     /// Print one JSON document instead of lines for people
     #[arg(long)]
     pub json: bool,
+}
+
+/// `groundtrack verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Which configuration.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    pub json: bool,
+    /// Compare with the records that the topic still holds, too
+    #[arg(long)]
+    pub topic: bool,
+    /// Files older than this may have been removed: a time such as 2026-11-01T00:00:00Z, or how
+    /// long ago, such as 30d
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Since>,
+}
+
+/// A time in the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Milliseconds since 1970 UTC.
+    At(i64),
+    /// So long before the command runs.
+    Ago(Duration),
+}
+
+impl Since {
+    /// Milliseconds since 1970 UTC, where it is now `now_ms`.
+    pub fn ms(self, now_ms: i64) -> i64 {
+        match self {
+            Since::At(ms) => ms,
+            Since::Ago(ago) => {
+                now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    let time = chrono::DateTime::parse_from_rfc3339(text);
+    if let Ok(time) = time {
+        return Ok(Since::At(time.timestamp_millis()));
+    }
+    parse_duration(text).map(Since::Ago).map_err(|_| {
+        "must be a time such as 2026-11-01T00:00:00Z, or how long ago, such as 30d".to_owned()
+    })
 }
 
 /// `groundtrack infer`
@@ -239,6 +290,22 @@ mod tests {
     }
 
     #[test]
+    fn since_is_a_time_or_how_long_ago() {
+        let since = |text: &str| {
+            let Ok(Command::Verify(verify)) = parse(&format!("groundtrack verify --since {text}"))
+            else {
+                return None;
+            };
+            verify.since
+        };
+        assert_eq!(since("1970-01-01T00:00:01+00:00"), Some(Since::At(1000)));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(since("1d"), Some(Since::Ago(day)));
+        assert_eq!(since("yesterday"), None);
+        assert_eq!(Since::Ago(day).ms(86_400_000), 0);
+    }
+
+    #[test]
     fn a_sample_comes_from_one_place() {
         for (line, stdin) in [
             ("groundtrack infer", true),
@@ -278,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_is_refused() {
-        for command in ["verify", "reload", "status"] {
+        for command in ["reload", "status"] {
             let error = parse(&format!("groundtrack {command}")).unwrap_err();
             assert_eq!(error.exit_code(), 2);
         }

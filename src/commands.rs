@@ -16,8 +16,9 @@ use crate::config::Config;
 use crate::infer::{self, InferError};
 use crate::landing::kafka_broker::KafkaBroker;
 use crate::logging::{self, LogSetup};
-use crate::status::Status;
+use crate::status::{Status, now_ms};
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
+use crate::verify::{self, Bar, JsonReport, Question, TextReport, VerifyError, Weight};
 use crate::{demo, ingest, landing, signals, store, web};
 
 /// How a command ended that could begin.
@@ -27,6 +28,8 @@ pub enum Outcome {
     Done,
     /// It found out that something is not as it should be, and has said so.
     NotWell,
+    /// What was to be proven is disproved, and it has said what by.
+    Disproved,
     /// A service ended.
     Served(ExitReason),
 }
@@ -48,6 +51,9 @@ pub enum Error {
     /// What it found out could not be written.
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
+    /// Nothing could be proven, for this reason.
+    #[error("{0}")]
+    Unproven(String),
     /// There is no sample to propose columns for.
     #[error("{0}")]
     Sample(String),
@@ -68,6 +74,7 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
         }
         Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
         Command::Check(arguments) => check(&arguments),
+        Command::Verify(arguments) => prove(&arguments),
         Command::Infer(arguments) => propose(&arguments),
         Command::Adopt(arguments) => adopt(arguments),
     }
@@ -153,6 +160,56 @@ fn examine_until_signal(config: &Config) -> Result<Report, Error> {
     runtime.shutdown_background();
     drop(listener);
     Ok(report)
+}
+
+/// `groundtrack verify`: what was found goes to stdout, a progress bar to stderr.
+fn prove(arguments: &cli::Verify) -> Result<Outcome, Error> {
+    let config = load_from(&arguments.settings)().map_err(Error::Configuration)?;
+    let store = store::open(&config.store, None)
+        .map_err(|error| Error::Configuration(vec![error.to_string()]))?;
+    let question = Question {
+        topic: arguments.topic,
+        since_ms: arguments.since.map(|since| since.ms(now_ms())),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Start {
+            what: "no runtime could be started",
+            error,
+        })?;
+    let bar = Bar::on_stderr();
+    // Findings may come one by one, and there may be many of them.
+    let out = io::BufWriter::new(io::stdout().lock());
+    let proven = match arguments.json {
+        true => {
+            let mut report = JsonReport::new(out, bar);
+            let asked = verify::verify(&config, store, question, &mut report);
+            runtime.block_on(asked).and_then(|summary| {
+                let told = report.finish(&summary);
+                told.map(|()| summary).map_err(VerifyError::Output)
+            })
+        }
+        false => {
+            let mut report = TextReport::new(out, bar);
+            let asked = verify::verify(&config, store, question, &mut report);
+            runtime.block_on(asked).and_then(|summary| {
+                let told = report.finish(&summary);
+                told.map(|()| summary).map_err(VerifyError::Output)
+            })
+        }
+    };
+    // A question to Kafka that was cut short may still hold its thread.
+    runtime.shutdown_background();
+    match proven {
+        Ok(summary) => Ok(match summary.weight() {
+            Weight::Told => Outcome::Done,
+            Weight::Unread => Outcome::NotWell,
+            Weight::Disproves => Outcome::Disproved,
+        }),
+        Err(VerifyError::Output(error)) => Err(Error::Output(error)),
+        Err(error) => Err(Error::Unproven(error.to_string())),
+    }
 }
 
 /// `groundtrack adopt`: the table goes to stdout, what it waits for and refuses to stderr. It may be

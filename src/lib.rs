@@ -48,4 +48,5 @@ pub mod store;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 pub mod web;

@@ -33,13 +33,20 @@ fn exit_code(ended: &Result<Outcome, Error>) -> u8 {
     match ended {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::NotWell) => 1,
+        Ok(Outcome::Disproved) => 3,
         Ok(Outcome::Served(reason)) => match reason {
             ExitReason::Drained | ExitReason::CaughtUp => 0,
             ExitReason::OnlyStoppedLeft(_) | ExitReason::GaveUp(_) | ExitReason::Interrupted => 1,
             ExitReason::Fenced(_) => 5,
         },
         Err(Error::Configuration(_)) => 2,
-        Err(Error::Start { .. } | Error::Output(_) | Error::Sample(_) | Error::Adopt(_)) => 1,
+        Err(
+            Error::Start { .. }
+            | Error::Output(_)
+            | Error::Sample(_)
+            | Error::Unproven(_)
+            | Error::Adopt(_),
+        ) => 1,
     }
 }
 
@@ -58,6 +65,8 @@ mod tests {
         assert_eq!(served(ExitReason::Fenced(String::new())), 5);
         assert_eq!(exit_code(&Ok(Outcome::Done)), 0);
         assert_eq!(exit_code(&Ok(Outcome::NotWell)), 1);
+        assert_eq!(exit_code(&Ok(Outcome::Disproved)), 3);
+        assert_eq!(exit_code(&Err(Error::Unproven(String::new()))), 1);
         assert_eq!(exit_code(&Err(Error::Configuration(Vec::new()))), 2);
         assert_eq!(exit_code(&Err(Error::Sample(String::new()))), 1);
     }

@@ -110,7 +110,7 @@ fn the_version_names_the_commit_and_librdkafka() {
 fn help_is_no_failure() {
     let output = Sandbox::new().run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for command in ["run", "demo", "check", "infer", "adopt"] {
+    for command in ["run", "demo", "check", "verify", "infer", "adopt"] {
         assert!(stdout(&output).contains(command), "{command}");
     }
 }
@@ -120,7 +120,7 @@ fn arguments_that_are_not_known_are_exit_code_2() {
     let sandbox = Sandbox::new();
     for arguments in [
         &[][..],
-        &["verify"],
+        &["verify", "--since", "yesterday"],
         &["run", "--nonsense"],
         &["demo", "--for", "20"],
         &["infer", "a.jsonl", "--topic"],

@@ -393,7 +393,15 @@ mod tests {
     #[test]
     fn a_retention_below_twice_the_age_of_a_file_is_not_well() {
         let config = crate::testing::config();
-        let judged = |ms, bytes| judge_topic(&config, 1, &Ok(Retention { ms, bytes }));
+        let judged = |ms, bytes| {
+            let is_compacted = false;
+            let retention = Retention {
+                ms,
+                bytes,
+                is_compacted,
+            };
+            judge_topic(&config, 1, &Ok(retention))
+        };
         let problem = judged(Some(599_999), None).unwrap_err();
         assert!(problem.mend.contains("retention.ms=600000"), "{problem:?}");
         assert!(judged(Some(600_000), None).is_ok());

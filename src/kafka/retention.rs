@@ -15,6 +15,8 @@ pub struct Retention {
     pub ms: Option<i64>,
     /// `retention.bytes`, of each partition; `None`: no bound in size.
     pub bytes: Option<i64>,
+    /// Whether records are removed that have a newer one of their key.
+    pub is_compacted: bool,
 }
 
 /// Asks the brokers for a topic's retention.
@@ -40,8 +42,13 @@ pub async fn ask<C: ClientContext>(
 
 fn read(value: impl Fn(&str) -> Option<String>) -> Result<Retention, String> {
     let policy = value("cleanup.policy").ok_or("no cleanup.policy in the answer")?;
-    if !policy.split(',').any(|word| word.trim() == "delete") {
-        return Ok(Retention::default());
+    let has = |wanted: &str| policy.split(',').any(|word| word.trim() == wanted);
+    let is_compacted = has("compact");
+    if !has("delete") {
+        return Ok(Retention {
+            is_compacted,
+            ..Retention::default()
+        });
     }
     let number = |name: &str| -> Result<Option<i64>, String> {
         let text = value(name).ok_or_else(|| format!("no {name} in the answer"))?;
@@ -51,6 +58,7 @@ fn read(value: impl Fn(&str) -> Option<String>) -> Result<Retention, String> {
     Ok(Retention {
         ms: number("retention.ms")?,
         bytes: number("retention.bytes")?,
+        is_compacted,
     })
 }
 
@@ -72,12 +80,17 @@ mod tests {
         let both = Retention {
             ms: Some(60_000),
             bytes: Some(1_000),
+            is_compacted: false,
         };
         assert_eq!(of("delete", "60000", "1000"), Ok(both));
-        assert_eq!(of("compact, delete", "60000", "1000"), Ok(both));
-        for policy in ["compact", ""] {
-            assert_eq!(of(policy, "60000", "1000"), Ok(Retention::default()));
-        }
+        let compacted = |bounds| Retention {
+            is_compacted: true,
+            ..bounds
+        };
+        assert_eq!(of("compact, delete", "60000", "1000"), Ok(compacted(both)));
+        let unbounded = Retention::default();
+        assert_eq!(of("compact", "60000", "1000"), Ok(compacted(unbounded)));
+        assert_eq!(of("", "60000", "1000"), Ok(unbounded));
     }
 
     #[test]
@@ -86,6 +99,7 @@ mod tests {
         let in_size = Retention {
             ms: None,
             bytes: Some(5),
+            is_compacted: false,
         };
         assert_eq!(of("delete", "-1", "5"), Ok(in_size));
         assert!(of("delete", "week", "-1").unwrap_err().contains("week"));
