@@ -10,7 +10,8 @@ from_json and writes Parquet; it is killed (SIGKILL), `groundtrack adopt` makes 
 and `groundtrack run --until-caught-up` goes on. The audit is Spark's own reader over the sink and
 pyarrow over our files: together they are the topic, each record once. Scenarios:
 
-  planned      killed after offsets/N and before the sink's log has N
+  written      killed when files of batch N are there and the sink's log has not N; then
+               groundtrack is killed too, in the midst of its batches, and loses its checkpoints
   landed       killed after the sink's log has N and before commits/N
   compacted    killed likewise, behind a compacted log, with a partition added before the takeover
   retention    killed anywhere; Kafka deletes records behind the job: refused, then passed by a word
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rig
@@ -56,7 +58,7 @@ START_S = 1_735_520_478
 WITHIN_S = 240
 # A kill may come too late for its moment: the job is started again and goes on.
 ATTEMPTS = 8
-SCENARIOS = ["planned", "landed", "compacted", "retention", "file"]
+SCENARIOS = ["written", "landed", "compacted", "retention", "file"]
 
 
 class Failed(Exception):
@@ -223,13 +225,18 @@ class Bucket:
     def store(self):
         return {"url": f"s3://{self.bucket}/{self.root}/ours"}
 
+    def fs(self):
+        host = self.endpoint.split("://")[1]
+        return pyarrow.fs.S3FileSystem(endpoint_override=host, scheme="http", region=rig.REGION)
+
+    def delete(self, key):
+        self.fs().delete_file(f"{self.bucket}/{self.root}/{key}")
+
     def table(self, folder):
         if not self.keys(f"ours/{folder}"):
             return None
-        host = self.endpoint.split("://")[1]
-        fs = pyarrow.fs.S3FileSystem(endpoint_override=host, scheme="http", region=rig.REGION)
         path = f"{self.bucket}/{self.root}/ours/{folder}"
-        return pyarrow.dataset.dataset(path, filesystem=fs, format="parquet").to_table()
+        return pyarrow.dataset.dataset(path, filesystem=self.fs(), format="parquet").to_table()
 
 
 class Folder:
@@ -282,6 +289,19 @@ class Logs:
 # --- records ---------------------------------------------------------------------------------
 
 
+def iss_now(second):
+    """An answer of Open Notify's kind."""
+    number = second - START_S
+    return {
+        "message": "success",
+        "timestamp": second,
+        "iss_position": {
+            "longitude": f"{number % 3600 / 10 - 180:.4f}",
+            "latitude": f"{number % 1000 / 20:.4f}",
+        },
+    }
+
+
 class Feed(threading.Thread):
     """Fills the topic at a rate until it is told to end. Counts what it sent."""
 
@@ -308,16 +328,7 @@ class Feed(threading.Thread):
         else:
             second = START_S + self.number
             self.good.append(second)
-            body = json.dumps(
-                {
-                    "message": "success",
-                    "timestamp": second,
-                    "iss_position": {
-                        "longitude": f"{self.number % 3600 / 10 - 180:.4f}",
-                        "latitude": f"{self.number % 1000 / 20:.4f}",
-                    },
-                }
-            ).encode()
+            body = json.dumps(iss_now(second)).encode()
         self.producer.produce(self.topic, body, partition=partition)
 
     def end(self):
@@ -355,9 +366,9 @@ def configure(folder, name, topic, place, skip=""):
 # --- a scenario ------------------------------------------------------------------------------
 
 
+# By the newest batch of each log.
 MOMENTS = {
-    # planned, landed, ended: the newest batch of each log
-    "planned": lambda planned, landed, ended: planned > landed >= 3,
+    "written": lambda planned, landed, ended: planned > landed >= 3,
     "landed": lambda planned, landed, ended: landed > ended >= 2,
     "compacted": lambda planned, landed, ended: landed > ended and landed >= 11,
     "retention": lambda planned, landed, ended: ended >= 3,
@@ -365,7 +376,11 @@ MOMENTS = {
 }
 
 
-def kill_at(spark, place, moment):
+def is_moment(name, place, newest):
+    return MOMENTS[name](*newest) and (name != "written" or bool(expected_orphans(place)))
+
+
+def kill_at(spark, place, name):
     """Runs the job and kills it once its logs are as wanted; says how they are then."""
     for _ in range(ATTEMPTS):
         spark.start()
@@ -374,13 +389,13 @@ def kill_at(spark, place, moment):
         deadline = time.monotonic() + WITHIN_S
         while True:
             newest = Logs(place).newest()
-            if newest[0] > begun and moment(*newest):
+            if newest[0] > begun and is_moment(name, place, newest):
                 break
             spark.lives()
             check(time.monotonic() < deadline, f"the moment never came: {newest}")
         spark.kill()
         logs = Logs(place)
-        if moment(*logs.newest()):
+        if is_moment(name, place, logs.newest()):
             return logs
         rig.say(f"    the kill came too late: {logs}; the job goes on")
     raise Failed("no kill came at its moment")
@@ -450,22 +465,12 @@ def scenario(name, binary, work):
     try:
         if name == "landed":
             refuse_while_running(spark, groundtrack, place)
-        logs = kill_at(spark, place, MOMENTS[name])
+        logs = kill_at(spark, place, name)
         planned, landed, ended = logs.newest()
         starts = offsets_of(place, topic, landed)
         rig.say(f"  killed: {logs}; {feed.number} records sent; starts {starts}")
         if name == "compacted":
-            grown = confluent_kafka.admin.NewPartitions(topic, PARTITIONS + 1)
-            admin.create_partitions([grown])[topic].result(60)
-            for _ in range(50):
-                extra.append(START_S - 1 - len(extra))
-                feed.producer.produce(
-                    topic,
-                    json.dumps({"timestamp": extra[-1], "message": "success", "iss_position":
-                                {"longitude": "1.5", "latitude": "2.5"}}).encode(),
-                    partition=PARTITIONS,
-                )  # fmt: skip
-            feed.producer.flush(60)
+            extra = grow(admin, topic)
         if name == "retention":
             lost = 40
             deleted = confluent_kafka.TopicPartition(topic, 1, starts[1] + lost)
@@ -490,6 +495,8 @@ def scenario(name, binary, work):
         rig.say("    " + table.strip().replace("\n", "\n    "))
         code, table, errors = groundtrack.adopt(place)
         check(code == 0 and "no checkpoint is missing" in table, f"again: {code} {table} {errors}")
+        if name == "written":
+            lose_checkpoints(groundtrack, place)
         code, _, errors = groundtrack.run("run", "--until-caught-up")
         check(code == 0, f"run: {code} {errors[-2000:]}")
         feed.end()
@@ -516,6 +523,23 @@ def scenario(name, binary, work):
             feed.ended.set()
 
 
+def grow(admin, topic):
+    """Adds a partition with records of its own; returns their timestamps."""
+    grown = confluent_kafka.admin.NewPartitions(topic, PARTITIONS + 1)
+    admin.create_partitions([grown])[topic].result(60)
+    # One that is made now knows of the partition.
+    brokers = rig.variable("GROUNDTRACK_TEST_KAFKA")
+    producer = confluent_kafka.Producer({"bootstrap.servers": brokers})
+    deadline = time.monotonic() + WITHIN_S
+    while len(producer.list_topics(topic, 10).topics[topic].partitions) <= PARTITIONS:
+        check(time.monotonic() < deadline, "the partition never came")
+    seconds = list(range(START_S - 50, START_S))
+    for second in seconds:
+        producer.produce(topic, json.dumps(iss_now(second)).encode(), partition=PARTITIONS)
+    check(producer.flush(60) == 0, "Kafka did not take the test's own records")
+    return seconds
+
+
 def refuse_while_running(spark, groundtrack, place):
     """A job that runs is not taken over."""
     spark.start()
@@ -529,6 +553,31 @@ def refuse_while_running(spark, groundtrack, place):
     check(not place.keys("ours"), "a refused takeover wrote something")
     rig.say(f"  refused while it runs: {errors.strip().splitlines()[-1]}")
     spark.kill()
+
+
+def lose_checkpoints(groundtrack, place):
+    """Kills groundtrack while it lands, deletes its checkpoints, and rebuilds them from the files;
+    partitions that had landed nothing have theirs from the job again."""
+    command = [groundtrack.binary, "run", "--config", groundtrack.config]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + WITHIN_S
+    while len(place.keys("ours/landed")) < 2:
+        check(process.poll() is None, "groundtrack ended by itself")
+        check(time.monotonic() < deadline, "groundtrack lands nothing")
+    process.kill()
+    process.wait()
+    checkpoints = place.keys("ours/checkpoints")
+    pending = sum(json.loads(place.body(f"ours/checkpoints/{key}"))["pending"] is not None
+                  for key in checkpoints)  # fmt: skip
+    for key in checkpoints:
+        place.delete(f"ours/checkpoints/{key}")
+    code, table, errors = groundtrack.run("adopt", "--from-files")
+    check(code == 0, f"from files: {code} {table} {errors}")
+    rig.say(f"  killed with {pending} batches begun, {len(checkpoints)} checkpoints lost")
+    rig.say("    " + table.strip().replace("\n", "\n    "))
+    code, table, errors = groundtrack.adopt(place)
+    is_whole = "every partition already" in errors
+    check(code == 0 or is_whole, f"adopt after a loss: {code} {table} {errors}")
 
 
 def main():
@@ -559,6 +608,9 @@ def main():
         except Failed as failure:
             failed.append(name)
             rig.say(f"  {name} FAILED: {failure}")
+        except Exception:
+            failed.append(name)
+            rig.say(f"  {name} FAILED: {traceback.format_exc()}")
         rig.say(f"  {name}: {time.monotonic() - since:.0f} s")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

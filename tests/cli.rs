@@ -255,3 +255,38 @@ fn a_check_prints_one_json_document_when_asked() {
     }
     assert!(document["cost"]["files_per_day_max"].as_u64().unwrap() > 0);
 }
+
+#[test]
+fn a_folder_without_files_has_no_checkpoints_to_rebuild() {
+    let sandbox = Sandbox::new();
+    let store = sandbox.folder.path().join("store");
+    let text = format!("[store]\nurl = \"file://{}\"\n", store.display());
+    sandbox.file("lost.toml", &text);
+    let output = sandbox.run(&["adopt", "--from-files", "--config", "lost.toml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no file of topic"));
+    assert!(stdout(&output).contains("partition"), "the table is printed");
+    assert!(!store.exists(), "nothing is written");
+
+    sandbox.file("wrong.toml", "[kafka]\ntopc = \"iss\"\n");
+    for arguments in [&["--from-files"][..], &["/nowhere/checkpoints"]] {
+        let output = sandbox
+            .command(&["adopt", "--config", "wrong.toml"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("kafka.topic"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_no_checkpoint_folder_is_said_before_kafka_is_asked() {
+    let sandbox = Sandbox::new();
+    let text = "[kafka]\nbrokers = [\"127.0.0.1:9\"]\n[store]\nurl = \"file:///nowhere\"\n";
+    sandbox.file("c.toml", text);
+    let output = sandbox.run(&["adopt", "checkpoints", "--sink", "sink", "--config", "c.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let words = stderr(&output);
+    assert!(words.contains("no file `metadata`"), "{words}");
+}
