@@ -265,7 +265,10 @@ fn a_folder_without_files_has_no_checkpoints_to_rebuild() {
     let output = sandbox.run(&["adopt", "--from-files", "--config", "lost.toml"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("no file of topic"));
-    assert!(stdout(&output).contains("partition"), "the table is printed");
+    assert!(
+        stdout(&output).contains("partition"),
+        "the table is printed"
+    );
     assert!(!store.exists(), "nothing is written");
 
     sandbox.file("wrong.toml", "[kafka]\ntopc = \"iss\"\n");
@@ -285,7 +288,14 @@ fn what_is_no_checkpoint_folder_is_said_before_kafka_is_asked() {
     let sandbox = Sandbox::new();
     let text = "[kafka]\nbrokers = [\"127.0.0.1:9\"]\n[store]\nurl = \"file:///nowhere\"\n";
     sandbox.file("c.toml", text);
-    let output = sandbox.run(&["adopt", "checkpoints", "--sink", "sink", "--config", "c.toml"]);
+    let output = sandbox.run(&[
+        "adopt",
+        "checkpoints",
+        "--sink",
+        "sink",
+        "--config",
+        "c.toml",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let words = stderr(&output);
     assert!(words.contains("no file `metadata`"), "{words}");
