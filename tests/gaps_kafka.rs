@@ -355,6 +355,46 @@ fn nothing_of_a_topic_made_anew_fills_a_pending_range() {
     assert_other_log(&rig, &BTreeSet::new());
 }
 
+/// What a member holds in memory is all that is left of it. (Under cooperative-sticky librdkafka
+/// calls the partitions lost, as after the end of a session, and what was read is dropped.)
+fn deleted_while_running(name: &str, options: &[(&str, &str)]) {
+    let rig = Rig::new(name, 1);
+    let setup = Setup {
+        options,
+        listen: "127.0.0.1:0",
+        max_rows: 100_000,
+        max_age: "1h",
+        ..Setup::default()
+    };
+    rig.producer().fill(1, 100);
+    let member = rig.member("only", &setup);
+    until("the records in memory", || {
+        (member.position(0) == Some(100)).then_some(())
+    });
+    let expected = rig.committed();
+    rig.delete_topic();
+    until("the records in the store", || {
+        (rig.landed_to(0) == 100).then_some(())
+    });
+    rig.create_topic(1);
+    rig.producer().fill(1, 300);
+    assert_other_log(&rig, &expected);
+    member.drain();
+    assert_other_log(&rig, &expected);
+}
+
+#[test]
+#[ignore = "needs real servers"]
+fn what_an_eager_member_read_of_a_topic_lands_when_the_topic_is_deleted() {
+    deleted_while_running("deleted-eager", EAGER);
+}
+
+#[test]
+#[ignore = "needs real servers"]
+fn what_a_member_of_kip_848_read_of_a_topic_lands_when_the_topic_is_deleted() {
+    deleted_while_running("deleted-kip-848", KIP_848);
+}
+
 fn made_anew_while_running(name: &str, options: &[(&str, &str)]) {
     for records in [50, 300] {
         let rig = Rig::new(name, 1);

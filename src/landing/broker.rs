@@ -10,8 +10,19 @@ pub struct TopicView {
     pub cluster_id: String,
     /// The topic's id; empty: unknown (an old broker, the mock cluster).
     pub topic_id: String,
-    /// How many partitions it has; at least 1.
+    /// How many partitions it has; at least 1, 0 where that is not known.
     pub partitions: i32,
+}
+
+impl TopicView {
+    /// A topic of which nothing is known: no mismatch with anything.
+    pub fn unknown() -> Self {
+        Self {
+            cluster_id: String::new(),
+            topic_id: String::new(),
+            partitions: 0,
+        }
+    }
 }
 
 /// What was found at an offset.

@@ -64,7 +64,7 @@ impl Desk {
         loop {
             let event = match action {
                 WorkAction::Done(settled) => return *settled,
-                WorkAction::AskTopic => WorkEvent::Topic(self.topic().await),
+                WorkAction::AskTopic => WorkEvent::Topic(self.topic_now().await),
                 WorkAction::Swap {
                     checkpoint,
                     condition,

@@ -217,8 +217,19 @@ impl Desk {
             "partitions_at_first_claim" => checkpoint.partitions);
     }
 
-    pub(super) async fn topic(&self) -> TopicView {
+    async fn topic(&self) -> TopicView {
         self.parts.kafka_patience.topic(&*self.parts.broker).await
+    }
+
+    /// The topic as it is now. One that was deleted is no other log yet, and what was read of it
+    /// may be all that is left.
+    pub(super) async fn topic_now(&self) -> TopicView {
+        let what = "asking for the topic";
+        let asked = self
+            .parts
+            .kafka_patience
+            .until_answered(what, async || self.parts.broker.topic().await);
+        asked.await.unwrap_or_else(TopicView::unknown)
     }
 
     async fn ask_log(&self, partition: i32) -> LogView {
