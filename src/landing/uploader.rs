@@ -543,9 +543,9 @@ impl Handler<Drain> for Uploader {
 fn plan(batch: &Batch, holding: &Holding, is_begun: bool) -> PassagePlan {
     let dead_letters = batch.dead_letters.as_ref().map(|file| file.offsets.clone());
     let data = batch.data.iter().map(|file| file.offsets.clone());
-    let (is_replay, word) = match &holding.purpose {
-        Purpose::Replay(replay) => (true, replay.pending.gap),
-        Purpose::Land { .. } => (false, None),
+    let word = match &holding.purpose {
+        Purpose::Replay(replay) => replay.pending.gap,
+        Purpose::Land { .. } => None,
     };
     PassagePlan {
         upload: UploadPlan {
@@ -558,7 +558,7 @@ fn plan(batch: &Batch, holding: &Holding, is_begun: bool) -> PassagePlan {
             lost: lost(holding),
             word,
         },
-        is_begun: is_begun || is_replay,
+        is_begun,
         closes_claim: batch.closes_claim,
     }
 }

@@ -5,7 +5,7 @@ use crate::landing::broker::TopicView;
 use crate::store::{Condition, ETag};
 
 use super::Now;
-use super::batch::{BeginRefused, Intent, begun, holes, landed, stopped};
+use super::batch::{BeginRefused, Intent, begun, holes, is_other_log, landed, stopped};
 use super::checkpoint::{Checkpoint, LastRecord};
 use super::claim::{Claimed, Terms};
 use super::keys::Names;
@@ -41,7 +41,8 @@ pub enum Task {
 /// What is asked of a held checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// A batch is about to be uploaded.
+    /// A batch is about to be uploaded. A range that was read again is begun already: it is only
+    /// asked whether the topic is still the one that it was begun from.
     Begin(Intent),
     /// All objects of the pending range are there.
     Landed {
@@ -257,6 +258,18 @@ impl Work {
 
     fn with_topic(&mut self, topic: Option<&TopicView>, now: &Now) -> WorkAction {
         let current = &self.held.checkpoint;
+        if let (Request::Begin(_), Task::Replay { .. }, Some(topic)) =
+            (&self.request, self.held.task, topic)
+        {
+            // Asked behind the reading: a topic made anew meanwhile fills no range of the old one.
+            return match is_other_log(current, topic) {
+                true => self.settled(
+                    Some(self.held.clone()),
+                    Ending::Refused(BeginRefused::OtherLog),
+                ),
+                false => self.unchanged(),
+            };
+        }
         let intent = self.begins();
         let begins = intent.as_ref().zip(topic);
         let next = match (&self.request, begins) {

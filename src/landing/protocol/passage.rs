@@ -8,8 +8,8 @@ use super::upload::{Upload, UploadAction, UploadEvent, UploadPlan, UpsetReason};
 pub struct PassagePlan {
     /// Its objects. Without keys nothing was read in its range but holes.
     pub upload: UploadPlan,
-    /// Whether its range is pending in the checkpoint: a replay's is, and so is that of a batch
-    /// begun in the swap that finished the one before it.
+    /// Whether it was begun in the swap that finished the one before it. That of a range read
+    /// again says nothing of the topic as it is now, so it is begun like any other.
     pub is_begun: bool,
     /// Whether nothing of its claim follows.
     pub closes_claim: bool,
@@ -47,7 +47,7 @@ pub enum PassageEvent {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassageAction {
-    /// Let the range be swapped in as pending.
+    /// Let the range be swapped in as pending, or be confirmed as such.
     Begin,
     /// Create or read an object.
     Upload(UploadAction),

@@ -245,3 +245,19 @@ fn holes_that_are_known_cost_no_swap() {
     let done = won(held(None, Task::Land), Request::Holes { to: 203 });
     assert_eq!(done.commit, Some(203));
 }
+
+#[test]
+fn a_range_read_again_from_a_topic_made_anew_is_not_uploaded() {
+    let replayed = || held(Some(pending(210)), Task::Replay { lost: None });
+    let (mut work, action) = ask(replayed(), Request::Begin(intent(200, 210)));
+    assert_eq!(action, WorkAction::AskTopic);
+    let done = settled(work.step(WorkEvent::Topic(topic()), &now()));
+    assert!(done.sealed && done.ending.is_none());
+
+    let (mut work, _) = ask(replayed(), Request::Begin(intent(200, 210)));
+    let mut other = topic();
+    other.topic_id = "topic-2".into();
+    let done = settled(work.step(WorkEvent::Topic(other), &now()));
+    assert!(!done.sealed);
+    assert_eq!(done.ending, Some(Ending::Refused(BeginRefused::OtherLog)));
+}

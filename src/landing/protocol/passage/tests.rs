@@ -47,7 +47,7 @@ fn nothing_is_uploaded_before_its_range_is_begun() {
 }
 
 #[test]
-fn a_range_that_is_pending_is_uploaded_at_once_and_lands_when_all_is_there() {
+fn a_batch_that_was_begun_is_uploaded_at_once_and_lands_when_all_is_there() {
     let (mut passage, action) = Passage::new(plan(&["a", "dead"], true, true));
     assert!(is_create(&action));
     let created = PassageEvent::Upload(UploadEvent::Created);
