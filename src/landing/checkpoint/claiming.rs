@@ -111,7 +111,7 @@ impl Desk {
                     etag,
                     task,
                 };
-                self.pass_gap(slot, partition, held, to).await
+                self.pass_gap(slot, partition, turn, held, to).await
             }
         }
     }
@@ -317,6 +317,7 @@ impl Desk {
         &self,
         slot: &mut Option<Held>,
         partition: i32,
+        turn: u64,
         held: Held,
         to: i64,
     ) -> Option<ClaimAnswer> {
@@ -324,6 +325,9 @@ impl Desk {
             "offset" => held.position(), "end" => to);
         let settled = self.settle(partition, held, Request::PassGap { to }).await;
         match (settled.held, settled.ending) {
+            // A claim held for a partition that was released would never close, and the next
+            // claim waits for that. What was begun is read again by whoever claims it.
+            _ if self.is_overtaken(partition, turn) => Some(ClaimAnswer::Dropped),
             (Some(held), None) => Some(self.answer_replay(slot, partition, held, to)),
             (_, Some(Ending::Refused(refused))) => {
                 Some(self.answer_stopped(partition, &refused.to_string()))
