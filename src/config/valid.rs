@@ -125,7 +125,7 @@ impl Kafka {
 }
 
 /// `kafka.start`: where a partition without a checkpoint starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Start {
     /// At the log's first offset.
     Earliest,

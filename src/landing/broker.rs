@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 /// The topic as the brokers see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TopicView {
     /// Kafka's cluster id; empty: unknown.
     pub cluster_id: String,

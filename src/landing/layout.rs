@@ -15,7 +15,7 @@ pub const EXTRA_COLUMN: &str = "_extra";
 
 /// Columns and folders. Its JSON form is part of the bucket's format: checkpoints and footers
 /// hold it, so that a replay under whatever configuration repeats it exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layout {
     /// The declared columns in the order of the files.
     pub columns: Vec<Column>,

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 /// A set of offsets as sorted half-open ranges that neither touch nor overlap: small where the
 /// offsets are dense, which they are but for rejects, compaction and late folders.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OffsetSet {
     ranges: Vec<(i64, i64)>,
 }
 
 /// Number and digest of a set: equal for equal sets, whatever the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct OffsetDigest {
     /// How many offsets.
     pub count: u64,

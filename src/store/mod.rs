@@ -39,7 +39,7 @@ pub use counting::Counted;
 pub struct ETag(pub String);
 
 /// On what a put depends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// `If-None-Match: *`: only if there is no object of this key.
     Absent,

@@ -10,7 +10,7 @@ use super::checkpoint::{Checkpoint, ColumnRecord, LastRecord, Pending, ROOTS_MAX
 use super::footer::{differ, is_unknown};
 
 /// A batch about to be begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Intent {
     /// First offset of the range: the checkpoint's `next_offset`.
     pub start: i64,

@@ -10,7 +10,7 @@ pub const FORMAT: u32 = 1;
 /// `checkpoints/{group}/{topic}/{partition}.json`. Only ever written by compare-and-swap; every
 /// write raises `revision`, because S3's ETags are hashes of the content and content must never
 /// come back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// [`FORMAT`]; a partition with another one waits and says so.
     pub format: u32,
@@ -54,7 +54,7 @@ pub struct Checkpoint {
 /// A Spark Structured Streaming job whose work the group went on with. Where a partition below
 /// `partitions` has no checkpoint yet, the takeover was interrupted: it must not start anywhere
 /// else than where the job ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Adopted {
     /// The job's id, from its checkpoint folder.
     pub job: String,
@@ -63,7 +63,7 @@ pub struct Adopted {
 }
 
 /// What any checkpoint of the group and topic tells of the group's beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sibling {
     /// See [`Checkpoint::partitions`].
     pub partitions: i32,
@@ -88,7 +88,7 @@ impl Checkpoint {
 pub const ROOTS_MAX: usize = 16;
 
 /// The last record landed: by it another log at the same offsets is found out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LastRecord {
     /// Its offset.
     pub offset: i64,
@@ -99,7 +99,7 @@ pub struct LastRecord {
 }
 
 /// A range that was begun: a replay, under whatever configuration, repeats exactly this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pending {
     /// Behind the last offset of the range, which begins at `next_offset`.
     pub end: i64,
@@ -112,7 +112,7 @@ pub struct Pending {
 }
 
 /// A column as written to a data folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ColumnRecord {
     /// Its name.
     pub name: String,
@@ -122,7 +122,7 @@ pub struct ColumnRecord {
 }
 
 /// Folders, from an offset on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Root {
     /// First offset of the first batch in these folders.
     pub from_offset: i64,
@@ -137,7 +137,7 @@ pub struct Root {
 }
 
 /// Why a partition stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stopped {
     /// In plain words, with how to go on.
     pub cause: String,

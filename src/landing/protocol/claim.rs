@@ -14,7 +14,7 @@ use super::swap::SwapOutcome;
 use super::words::gap;
 
 /// What a claim is made with: the configuration's part of the decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The topic.
     pub topic: String,
@@ -35,7 +35,7 @@ pub struct Terms {
 }
 
 /// The partition's log, as the broker sees it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogView {
     /// The topic and the cluster.
     pub topic: TopicView,
@@ -80,7 +80,7 @@ pub enum ClaimEvent {
 }
 
 /// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClaimAction {
     /// Read the checkpoint.
     Read,
@@ -108,7 +108,7 @@ pub enum ClaimAction {
 }
 
 /// Which offset to ask the broker for; the answer is clamped to the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StartQuestion {
     /// The first record at or after this time (milliseconds since 1970 UTC), else the log's end.
     Time(i64),
@@ -117,7 +117,7 @@ pub enum StartQuestion {
 }
 
 /// How a claim ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Claimed {
     /// Read on from here.
     Land {
@@ -158,7 +158,7 @@ pub enum Claimed {
 }
 
 /// A claim under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     terms: Terms,
     step: Step,
@@ -168,7 +168,7 @@ pub struct Claim {
     log: Option<LogView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Step {
     /// Before or between reads.
     Reading,
@@ -180,7 +180,7 @@ enum Step {
     Holding(Box<Checkpoint>, ETag),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Then {
     /// Ask the broker.
     Compare,

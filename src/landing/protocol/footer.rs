@@ -12,7 +12,7 @@ pub const FOOTER_FORMAT: u32 = 1;
 
 /// The footer: whose object this is, what is in it, and what the whole batch holds, so that the
 /// bucket alone can prove that nothing is missing from a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Footer {
     /// [`FOOTER_FORMAT`].
     pub format: u32,
@@ -30,7 +30,7 @@ pub struct Footer {
 }
 
 /// Whose records an object holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// Kafka's cluster id; empty: unknown.
     pub cluster_id: String,
@@ -45,7 +45,7 @@ pub struct Identity {
 }
 
 /// What is in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileFooter {
     /// Its offsets.
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub struct FileFooter {
 }
 
 /// What is in a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchFooter {
     /// First offset of the range.
     pub start: i64,

@@ -15,7 +15,7 @@ use super::words;
 use crate::landing::offsets::OffsetSet;
 
 /// A claimed checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Held {
     /// Its content. Its epoch is the claim's.
     pub checkpoint: Checkpoint,
@@ -26,7 +26,7 @@ pub struct Held {
 }
 
 /// What a claim reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
     /// Fresh batches behind what has landed.
     Land,
@@ -39,7 +39,7 @@ pub enum Task {
 }
 
 /// What is asked of a held checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// A batch is about to be uploaded. A range that was read again is begun already: it is only
     /// asked whether the topic is still the one that it was begun from.
@@ -125,7 +125,7 @@ pub enum Ending {
 }
 
 /// A request under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Work {
     terms: Terms,
     names: Names,

@@ -3,7 +3,7 @@
 use crate::config::Config;
 
 /// Folders and names of one topic's objects under one configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Names {
     /// Folder of the data files.
     pub data: String,
@@ -18,7 +18,7 @@ pub struct Names {
 }
 
 /// What an object's name tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NamedRange {
     /// The partition's number.
     pub partition: i32,

@@ -4,7 +4,7 @@
 use super::upload::{Upload, UploadAction, UploadEvent, UploadPlan, UpsetReason};
 
 /// What a batch's way begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PassagePlan {
     /// Its objects. Without keys nothing was read in its range but holes.
     pub upload: UploadPlan,
@@ -16,13 +16,13 @@ pub struct PassagePlan {
 }
 
 /// A batch on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Passage {
     plan: PassagePlan,
     stage: Stage,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Stage {
     Beginning,
     Uploading(Box<Upload>),
@@ -45,7 +45,7 @@ pub enum PassageEvent {
 }
 
 /// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PassageAction {
     /// Let the range be swapped in as pending, or be confirmed as such.
     Begin,

@@ -7,7 +7,7 @@ use crate::store::{Condition, ETag, Object, StoreError};
 /// A swap under way. Until it is resolved the same bytes are put under the same condition, never
 /// with a fresher ETag and never with another content: a lost answer may have taken effect, and a
 /// late one may yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Swap {
     /// The whole new checkpoint.
     pub body: Bytes,
@@ -38,7 +38,7 @@ pub enum SwapAction {
 }
 
 /// How a swap ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SwapOutcome {
     /// Our content is the checkpoint, in this version.
     Won(ETag),

@@ -7,7 +7,7 @@ use crate::landing::offsets::{OffsetDigest, OffsetSet};
 use super::footer::{Footer, Identity};
 
 /// The upload of a batch under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upload {
     identity: Identity,
     start: i64,
@@ -47,7 +47,7 @@ pub enum UploadEvent {
 }
 
 /// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UploadAction {
     /// Create the object `keys[index]` with the rows of these offsets; retried until it is
     /// created or found.
@@ -81,7 +81,7 @@ pub enum UploadAction {
 }
 
 /// Why an upload cannot be finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UpsetReason {
     /// Read the range again with these offsets forced among the dead letters.
     ReplayForced(OffsetSet),
@@ -97,7 +97,7 @@ pub enum UpsetReason {
 }
 
 /// What an upload begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UploadPlan {
     /// Whose records these are.
     pub identity: Identity,
