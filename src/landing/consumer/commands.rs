@@ -70,7 +70,13 @@ impl Thread<'_> {
         self.complete(claim.partition);
     }
 
+    /// A courtesy to those who watch the lag, and only for what is ours. A static member whose
+    /// session had ended, and whose answer to joining anew was lost, is another member to Kafka:
+    /// by a commit of what it had before it would be fenced by itself, and end.
     fn commit(&self, partition: i32, offset: i64) {
+        if !self.partitions.contains_key(&partition) || self.consumer.assignment_lost() {
+            return;
+        }
         let list = self.list(&[partition], |_| Offset::Offset(offset));
         if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             debug!(self.parts.log, "offset not committed to kafka"; "partition" => partition, "error" => %error);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -407,6 +408,45 @@ mod mock {
         member.until_landed(60_000);
         assert_all(&ledger, 1, 60_000);
         member.leave();
+    }
+
+    /// What the group has committed of a partition.
+    fn committed(brokers: &str, partition: i32) -> Offset {
+        let asker: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "g")
+            .create()
+            .unwrap();
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(TOPIC, partition);
+        let known = asker.committed_offsets(asked, PATIENCE).unwrap();
+        known.elements()[0].offset()
+    }
+
+    #[test]
+    fn an_offset_of_a_partition_that_is_no_longer_ours_is_not_committed() {
+        let (_cluster, brokers) = cluster(2);
+        let ledger = Arc::<Ledger>::default();
+        let mut first = Member::join(&brokers, TOPIC, "g", &ledger, QUICK);
+        let mut second = Member::join(&brokers, TOPIC, "g", &ledger, QUICK);
+        let since = Instant::now();
+        while (first.claimed.len(), second.claimed.len()) != (1, 1) {
+            assert!(since.elapsed() < PATIENCE, "the partitions are not shared");
+            first.step();
+            second.step();
+        }
+        let ours = *first.claimed.keys().next().unwrap();
+        let theirs = 1 - ours;
+        for (partition, offset) in [(theirs, 77), (ours, 3)] {
+            let commit = Command::Commit { partition, offset };
+            first.commands.send(commit).unwrap();
+        }
+        while committed(&brokers, ours) != Offset::Offset(3) {
+            assert!(since.elapsed() < PATIENCE, "ours is not committed");
+        }
+        assert_eq!(committed(&brokers, theirs), Offset::Invalid);
+        first.leave();
+        second.leave();
     }
 
     #[test]
