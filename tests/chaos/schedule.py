@@ -111,8 +111,11 @@ def kill(chance):
 
 
 def zombie(chance):
+    """Mostly in the midst of a batch: what it does next, it does without knowing of the others."""
     detail = chance.choice(["taken over", "taken over", "replaced"])
     at = moment(chance)
+    while at.kind not in mirror.BATCH_KINDS and chance.random() < 0.9:
+        at = moment(chance)
     at.delay_s = round(chance.uniform(SESSION_S + 1, SESSION_S + 4), 3)
     return Action("zombie", at, round(chance.uniform(SESSION_S + 1, SESSION_S + 3), 3), detail)
 
