@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::Message;
+use actix::{MailboxError, Message};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 
 use crate::budget::Grant;
+use crate::fault::{self, Step};
 use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetSet;
 use crate::landing::protocol::batch::Intent;
@@ -169,6 +170,49 @@ pub enum Command {
 /// The way to the consumer's thread. It never blocks: what is in it is limited by the number of
 /// partitions, of which each has at most a few commands under way.
 pub type Commands = std::sync::mpsc::Sender<Command>;
+
+/// The same for actors: each command is a step.
+#[derive(Debug, Clone)]
+pub struct CommandWay(Commands);
+
+/// The consumer's thread, or the subscriber, is gone: the generation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other end is gone")]
+pub struct Gone;
+
+impl From<MailboxError> for Gone {
+    fn from(_: MailboxError) -> Self {
+        Self
+    }
+}
+
+impl From<Commands> for CommandWay {
+    fn from(commands: Commands) -> Self {
+        Self(commands)
+    }
+}
+
+impl CommandWay {
+    /// Tells the thread.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn send(&self, command: Command) -> Result<(), Gone> {
+        let tell = |command| std::future::ready(self.0.send(command).map_err(|_| Gone));
+        fault::within(command.step(), || tell(command)).await
+    }
+}
+
+impl Command {
+    fn step(&self) -> Step {
+        match self {
+            Self::Start(_) => Step::HandAnswer,
+            Self::Commit { .. } | Self::Reclaim { .. } | Self::Damaged { .. } => Step::HandCommand,
+            Self::Drain => Step::TellDrain,
+            Self::Leave => Step::TellLeave,
+        }
+    }
+}
 
 /// What the accumulator does once it has taken a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -520,7 +564,7 @@ pub struct Holes {
 }
 
 /// Sent down the stages behind the last block: each replies when all it held has gone on, the
-/// uploader when all has landed.
+/// uploader when all has landed. [`Gone`]: a stage behind has ended.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), Gone>")]
 pub struct Drain;

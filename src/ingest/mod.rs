@@ -1,4 +1,5 @@
 //! The ingest group: the [`poller`] asks the source, the [`publisher`] puts its answers into Kafka.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod answer;
 pub mod poller;
@@ -14,9 +15,11 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Addr, Context};
+use actix::Context;
 
+use crate::fault::{Step, Way};
 use crate::generation::{ActorSet, End, Failure, Generation};
+use crate::landing::cpu::{Cancelled, on_cpu};
 use poller::Poller;
 use producer::{KafkaProducer, deliver};
 use publisher::{Flush, Publisher};
@@ -54,21 +57,22 @@ async fn serve(generation: &Generation) -> Result<End, Failure> {
         .map_err(|error| Failure::Group(format!("no producer: {error}")))?;
     let producer = publisher.producer();
     let publisher = actors.start("publisher", Context::new(), publisher);
-    let poller =
-        Poller::new(generation, source, publisher.clone().recipient()).map_err(Failure::Group)?;
+    let samples = Way::new(Step::HandSample, &publisher);
+    let flush = Way::new(Step::Flush, &publisher);
+    let poller = Poller::new(generation, source, samples).map_err(Failure::Group)?;
     actors.start("poller", Context::new(), poller);
 
     let end = tokio::select! {
         biased;
         () = generation.stop.cancelled() => Ok(End::Stopped),
-        () = generation.drain.cancelled() => drain(generation, &mut actors, &publisher).await,
+        () = generation.drain.cancelled() => drain(generation, &mut actors, &flush, &producer).await,
         failure = actors.ended() => Err(failure),
     };
     match &end {
         Err(Failure::Actor {
             actor: "poller", ..
-        }) => flush(generation, &publisher, FLUSH_AFTER_FAILURE).await,
-        Err(_) => deliver_rest(generation, producer).await,
+        }) => flush_within(generation, &flush, &producer, FLUSH_AFTER_FAILURE).await,
+        Err(_) => deliver_rest(generation, &producer).await,
         Ok(_) => {}
     }
     actors.shut_down().await;
@@ -87,7 +91,8 @@ async fn idle(generation: &Generation) -> End {
 async fn drain(
     generation: &Generation,
     actors: &mut ActorSet,
-    publisher: &Addr<Publisher>,
+    flush: &Way<Flush>,
+    producer: &KafkaProducer,
 ) -> Result<End, Failure> {
     tokio::select! {
         biased;
@@ -102,21 +107,34 @@ async fn drain(
         biased;
         () = generation.stop.cancelled() => Ok(End::Stopped),
         failure = actors.ended() => Err(failure),
-        () = flush(generation, publisher, within) => Ok(End::Drained),
+        () = flush_within(generation, flush, producer, within) => Ok(End::Drained),
     }
 }
 
 /// Publishes what is held, for so long, and says what is left.
-async fn flush(generation: &Generation, publisher: &Addr<Publisher>, within: Duration) {
-    let left = publisher.send(Flush { within }).await.unwrap_or(0);
-    say_lost(generation, left, within);
+async fn flush_within(
+    generation: &Generation,
+    flush: &Way<Flush>,
+    producer: &KafkaProducer,
+    within: Duration,
+) {
+    match flush.send(Flush { within }).await {
+        Ok(left) => say_lost(generation, left, within),
+        Err(_) => deliver_rest(generation, producer).await,
+    }
 }
 
 /// The publisher is gone: delivers what its producer has under way, and says what is left.
-async fn deliver_rest(generation: &Generation, producer: KafkaProducer) {
-    let delivered =
-        tokio::task::spawn_blocking(move || deliver(&producer, FLUSH_AFTER_FAILURE)).await;
-    say_lost(generation, delivered.unwrap_or(0), FLUSH_AFTER_FAILURE);
+async fn deliver_rest(generation: &Generation, producer: &KafkaProducer) {
+    let producer = producer.clone();
+    let delivered = on_cpu(Step::DeliverRest, move || {
+        Ok::<_, Cancelled>(deliver(&producer, FLUSH_AFTER_FAILURE))
+    });
+    say_lost(
+        generation,
+        delivered.await.unwrap_or(0),
+        FLUSH_AFTER_FAILURE,
+    );
 }
 
 fn say_lost(generation: &Generation, left: usize, within: Duration) {

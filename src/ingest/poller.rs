@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName};
@@ -23,9 +23,10 @@ use super::answer::{PollFailure, Verdict, judge};
 use super::schedule::Schedule;
 use super::source::{Answer, HttpSource};
 use super::staleness::{Change, Staleness};
+use crate::fault::{self, Step, Way};
 use crate::generation::Generation;
 use crate::logging::{Repeated, Say};
-use crate::messages::{Held, Sample};
+use crate::messages::{Gone, Held, Sample};
 use crate::status::{Pulse, Status, now_ms};
 
 /// Where the status says that polls fail.
@@ -48,7 +49,7 @@ pub struct Poller {
     source: Arc<HttpSource>,
     /// The source's address as it is shown.
     name: Arc<str>,
-    publisher: Recipient<Sample>,
+    publisher: Way<Sample>,
     schedule: Schedule,
     /// What is said of polls that fail.
     failing: Repeated,
@@ -74,7 +75,7 @@ impl Poller {
     pub fn new(
         generation: &Generation,
         source: &crate::config::Source,
-        publisher: Recipient<Sample>,
+        publisher: Way<Sample>,
     ) -> Result<Self, String> {
         let http = HttpSource::new(source)?;
         let now = Instant::now();
@@ -193,25 +194,25 @@ impl Poller {
         let drain = self.drain.clone();
         let pulse = self.pulse.clone();
         let offered = async move {
-            crate::fault::point("poller").await;
-            pulse.waits("the publisher");
             loop {
-                // A publisher that has ended ends the generation, which ends this.
-                if matches!(publisher.send(sample.clone()).await, Ok(Held::Yes)) {
-                    return true;
+                let held = publisher.send_waiting(sample.clone(), &pulse, "the publisher");
+                if held.await? == Held::Yes {
+                    return Ok(true);
                 }
+                pulse.waits("the publisher");
                 tokio::select! {
                     () = tokio::time::sleep(OFFER_AGAIN) => {}
-                    () = drain.cancelled() => return false,
+                    () = drain.cancelled() => return Ok(false),
                 }
             }
         };
         context.wait(offered.into_actor(self).map(
-            move |held, actor, context: &mut Context<Self>| {
-                if held {
+            move |held, actor, context: &mut Context<Self>| match held {
+                Ok(true) => {
                     let due = actor.schedule.next(polled_at, Instant::now());
                     actor.arm(due, context);
-                } else {
+                }
+                Ok(false) => {
                     actor
                         .status
                         .count("groundtrack_samples_unpublished_total", &[], 1);
@@ -219,6 +220,10 @@ impl Poller {
                         actor.log,
                         "a sample is lost: the publisher was full when the drain began"
                     );
+                }
+                Err(Gone) => {
+                    slog::error!(actor.log, "poller ends"; "error" => "the publisher is gone");
+                    context.stop();
                 }
             },
         ));
@@ -240,7 +245,7 @@ impl Actor for Poller {
         context.spawn(
             drained
                 .into_actor(self)
-                .map(|(), _, context: &mut Context<Self>| actix::ActorContext::stop(context)),
+                .map(|(), _, context: &mut Context<Self>| context.stop()),
         );
         context.notify(Tick);
     }
@@ -257,7 +262,7 @@ impl Handler<Tick> for Poller {
         let drain = self.drain.clone();
         let asked = async move {
             tokio::select! {
-                answer = source.ask() => Some(answer),
+                answer = fault::within(Step::Poll, || source.ask()) => Some(answer),
                 () = drain.cancelled() => None,
             }
         };

@@ -96,30 +96,27 @@ pub(crate) enum Topic {
     There,
     /// The brokers answer, but know no such topic.
     Unknown,
-    /// No answer, or a refusal.
-    Unreachable(String),
 }
 
 /// Asks the brokers for the topic, without creating it. Blocks for as long as
 /// [`METADATA_TIMEOUT`].
-pub(crate) fn look_up(producer: &KafkaProducer, topic: &str) -> Topic {
-    let metadata = match producer
+///
+/// # Errors
+/// No answer, or a refusal.
+pub(crate) fn look_up(producer: &KafkaProducer, topic: &str) -> Result<Topic, KafkaError> {
+    let metadata = producer
         .client()
-        .fetch_metadata(Some(topic), METADATA_TIMEOUT)
-    {
-        Ok(metadata) => metadata,
-        Err(error) => return Topic::Unreachable(error.to_string()),
-    };
+        .fetch_metadata(Some(topic), METADATA_TIMEOUT)?;
     let Some(found) = metadata.topics().first() else {
-        return Topic::Unknown;
+        return Ok(Topic::Unknown);
     };
     match found.error().map(RDKafkaErrorCode::from) {
-        None if found.partitions().is_empty() => Topic::Unknown,
-        None => Topic::There,
+        None if found.partitions().is_empty() => Ok(Topic::Unknown),
+        None => Ok(Topic::There),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            Topic::Unknown
+            Ok(Topic::Unknown)
         }
-        Some(code) => Topic::Unreachable(code.to_string()),
+        Some(code) => Err(KafkaError::MetadataFetch(code)),
     }
 }
 

@@ -28,7 +28,9 @@ use super::producer::{
     BATCH_BYTES, BATCH_SAMPLES, KafkaProducer, Topic, fatal, fate, look_up, producer, record,
 };
 use super::queue::{Fate, Queue};
+use crate::fault::{self, Step};
 use crate::generation::Generation;
+use crate::landing::cpu::on_cpu;
 use crate::logging::{Repeated, Say};
 use crate::messages::Sample;
 use crate::status::{Pulse, Status};
@@ -138,18 +140,22 @@ impl Publisher {
         }
         self.pulse.works();
         let batch = self.queue.oldest(BATCH_SAMPLES, BATCH_BYTES);
-        let sent: Vec<_> = batch
-            .iter()
-            .map(|sample| {
-                let sent = self.producer.send_result(record(&self.topic, sample));
-                sent.map_err(|(error, _)| error)
-            })
-            .collect();
+        let (producer, topic) = (self.producer.clone(), self.topic.clone());
         let pulse = self.pulse.clone();
         let reports = async move {
-            crate::fault::point("publisher").await;
+            let handed = fault::within(Step::Produce, || {
+                let sent = batch.iter().map(|sample| {
+                    let sent = producer.send_result(record(&topic, sample));
+                    sent.map_err(|(error, _)| error)
+                });
+                std::future::ready(Ok(sent.collect::<Vec<_>>()))
+            });
+            let handed = handed.await;
             pulse.waits("Kafka");
-            join_all(sent.into_iter().map(report)).await
+            match handed {
+                Ok(sent) => join_all(sent.into_iter().map(report)).await,
+                Err::<_, KafkaError>(error) => vec![Err(error); batch.len()],
+            }
         };
         self.watch_for_lateness(context);
         context.spawn(reports.into_actor(self).map(
@@ -222,26 +228,22 @@ impl Publisher {
         self.pulse.waits("the topic");
         let producer = self.producer.clone();
         let topic = self.topic.clone();
-        let looked = async move {
-            tokio::task::spawn_blocking(move || look_up(&producer, &topic))
-                .await
-                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        };
+        let looked = on_cpu(Step::FindTopic, move || look_up(&producer, &topic));
         context.spawn(
             looked
                 .into_actor(self)
                 .map(|found, actor, context: &mut Context<Self>| {
                     actor.busy = false;
                     match found {
-                        Topic::There => {
+                        Ok(Topic::There) => {
                             actor.topic_found = true;
                             return actor.publish(context);
                         }
-                        Topic::Unknown => actor.failed(
+                        Ok(Topic::Unknown) => actor.failed(
                             "the topic does not exist; it is waited for and must be created by its \
                          owner",
                         ),
-                        Topic::Unreachable(error) => actor.failed(&error),
+                        Err(error) => actor.failed(&error.to_string()),
                     }
                     match fatal(&actor.producer) {
                         Some(reason) => actor.give_up(reason, context),
@@ -351,10 +353,12 @@ impl Handler<Flush> for Publisher {
 
 /// The delivery report of a sample that was handed to librdkafka, or why it was not.
 async fn report(sent: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {
-    match sent?.await {
+    let sent = sent?;
+    let delivered = async || match sent.await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err((error, _))) => Err(error),
         // The producer is gone, and whether Kafka has it is not known.
         Err(_) => Err(KafkaError::Canceled),
-    }
+    };
+    fault::within(Step::DeliveryReport, delivered).await
 }

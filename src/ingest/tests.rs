@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use actix::{Actor, Handler, MessageResult};
+use actix::{Actor, Addr, Handler, MessageResult};
 use rdkafka::Message as _;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -149,7 +149,12 @@ fn poll(
         then,
     };
     let source = generation.config.source.as_ref().unwrap();
-    let poller = Poller::new(generation, source, collector.start().recipient()).unwrap();
+    let poller = Poller::new(
+        generation,
+        source,
+        Way::new(Step::HandSample, &collector.start()),
+    )
+    .unwrap();
     let mut actors = ActorSet::default();
     actors.start("poller", Context::new(), poller);
     (actors, samples)
@@ -458,9 +463,12 @@ async fn at_a_drain_every_sample_is_published_once() {
 #[actix::test]
 async fn a_panic_in_either_actor_ends_the_generation_and_loses_nothing_that_was_held() {
     let _guard = FAULTS.write().await;
-    for actor in ["poller", "publisher"] {
+    for (actor, point) in [
+        ("poller", "hand-sample:before"),
+        ("publisher", "produce:after"),
+    ] {
         let (_simulator, broker, generation) = whole();
-        crate::fault::plan(&format!("{actor}=panic@2"));
+        crate::fault::plan(&format!("{point}=panic@2"));
         let ended = run(generation.clone()).await;
         let Err(Failure::Actor { actor: which, .. }) = ended else {
             panic!("{ended:?}");
@@ -481,9 +489,12 @@ async fn a_panic_in_either_actor_ends_the_generation_and_loses_nothing_that_was_
 #[actix::test]
 async fn a_hang_in_either_actor_is_seen_by_its_silence() {
     let _guard = FAULTS.write().await;
-    for actor in ["poller", "publisher"] {
+    for (actor, point) in [
+        ("poller", "hand-sample:before"),
+        ("publisher", "produce:after"),
+    ] {
         let (_simulator, _broker, generation) = whole();
-        crate::fault::plan(&format!("{actor}=hang@2"));
+        crate::fault::plan(&format!("{point}=hang@2"));
         let running = actix::spawn(run(generation.clone()));
         until("hung", || {
             let actors = generation.group.actors();

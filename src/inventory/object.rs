@@ -24,7 +24,7 @@ use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::answered;
-use crate::landing::accumulator::on_cpu;
+use crate::landing::cpu::off_thread_or_never;
 use crate::landing::layout::KAFKA_COLUMNS;
 use crate::landing::offsets::OffsetSet;
 use crate::landing::parquet_file::footer_of;
@@ -131,7 +131,7 @@ pub async fn open(
     let range = end - length..end;
     parts.fetch(store, key, range.clone()).await?;
     let bytes = parts.bytes(range.start, length as usize);
-    on_cpu(move || {
+    off_thread_or_never(move || {
         let decoded = caught(move || {
             let metadata = ParquetMetaDataReader::decode_metadata(&bytes?)?;
             check_places(&metadata, end)?;
@@ -197,7 +197,7 @@ impl Opened {
                 parts.fetch(store, key, range).await?;
             }
             let metadata = metadata.clone();
-            let decoded = on_cpu(move || {
+            let decoded = off_thread_or_never(move || {
                 caught(move || {
                     decode(&parts, metadata, group, columns, &mut rows)?;
                     Ok(rows)

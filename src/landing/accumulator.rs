@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseActFuture,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture};
 use actix::{ActorContext, ActorFuture};
 use slog::{Logger, error, info, warn};
 
 use crate::budget::Budget;
+use crate::fault::{Step, Way};
 use crate::landing::claims::{Claims, Purpose};
+use crate::landing::cpu::on_cpu;
 use crate::landing::open_batch::{CloseReason, OpenBatch, Rotation};
 use crate::landing::parquet_file::ParquetFileError;
-use crate::messages::{Batch, Drain, Holes, RowBlock};
+use crate::messages::{Batch, Drain, Gone, Holes, RowBlock};
 use crate::status::{Pulse, Status};
 
 /// How often ages are looked at: small against any sensible `max_age`, and nothing against a
@@ -38,11 +38,11 @@ pub struct AccumulatorParts {
     /// Asked for room when it is used up.
     pub budget: Budget,
     /// Where batches go.
-    pub uploader: Recipient<Batch>,
+    pub uploader: Way<Batch>,
     /// Where holes are noted.
-    pub checkpoint: Recipient<Holes>,
+    pub checkpoint: Way<Holes>,
     /// Who is drained next.
-    pub drain: Recipient<Drain>,
+    pub drain: Way<Drain>,
     /// Counters.
     pub status: Arc<Status>,
     /// Life sign.
@@ -168,7 +168,7 @@ impl Accumulator {
             .collect();
         self.parts.pulse.works();
         let work = async move {
-            on_cpu(move || {
+            on_cpu(Step::CloseBatch, move || {
                 let close = |open: OpenBatch| Ok((reason, open.close(&rotation, false)?));
                 opens
                     .into_iter()
@@ -208,10 +208,14 @@ impl Accumulator {
         wrap_future::<_, Self>(work).map(|done, actor, context: &mut Context<Self>| {
             actor.parts.pulse.waits("rows");
             if let Err(error) = done {
-                error!(actor.parts.log, "accumulator ends"; "error" => %error);
-                context.stop();
+                actor.end(&error, context);
             }
         })
+    }
+
+    fn end(&self, error: &AccumulatorError, context: &mut Context<Self>) {
+        error!(self.parts.log, "accumulator ends"; "error" => %error);
+        context.stop();
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
@@ -238,10 +242,13 @@ impl Accumulator {
                 claim: open.claim(),
                 to,
             });
-            context.spawn(wrap_future(async move {
-                // A checkpoint actor that is gone ends the generation by itself.
-                let _ = sent.await;
-            }));
+            context.spawn(wrap_future::<_, Self>(sent).map(
+                |sent, actor, context: &mut Context<Self>| {
+                    if let Err(error) = sent {
+                        actor.end(&error.into(), context);
+                    }
+                },
+            ));
         }
     }
 }
@@ -249,6 +256,7 @@ impl Accumulator {
 impl Actor for Accumulator {
     type Context = Context<Self>;
 
+    #[allow(clippy::disallowed_methods, reason = "it wakes itself")]
     fn started(&mut self, context: &mut Self::Context) {
         self.parts.pulse.waits("rows");
         context.notify_later(Tick, TICK);
@@ -287,10 +295,7 @@ impl Handler<RowBlock> for Accumulator {
         };
         self.parts.pulse.works();
         let rotation = self.rotation.clone();
-        let work = async move {
-            crate::fault::point("accumulator").await;
-            on_cpu(move || open.absorb(block, &rotation)).await
-        };
+        let work = on_cpu(Step::Absorb, move || open.absorb(block, &rotation));
         let work = wrap_future::<_, Self>(work).then(|absorbed, actor, _| match absorbed {
             Ok(absorbed) => actor.send_out(Ok(absorbed.closed), absorbed.open),
             Err(error) => actor.send_out(Err(error), None),
@@ -325,28 +330,13 @@ impl Handler<MakeRoom> for Accumulator {
 }
 
 impl Handler<Drain> for Accumulator {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseActFuture<Self, Result<(), Gone>>;
 
     /// Claims were closed by the blocks before it; whatever is still open belongs to a claim that
     /// was not, and is read again.
     fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
         self.open.clear();
         let drained = self.parts.drain.send(Drain);
-        Box::pin(wrap_future(async move {
-            // An uploader that is gone ends the generation by itself.
-            let _ = drained.await;
-        }))
-    }
-}
-
-/// Runs CPU work off the actors' thread; its panic becomes the actor's.
-pub(crate) async fn on_cpu<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => std::panic::resume_unwind(payload),
-            // Only a runtime that shuts down cancels blocking work, and then nobody waits for it.
-            Err(_) => std::future::pending().await,
-        },
+        Box::pin(wrap_future(async move { drained.await? }))
     }
 }

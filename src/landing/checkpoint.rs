@@ -6,7 +6,7 @@
 //! checkpoints with their versions. Whatever it decides, `protocol` decided. When it fails, the
 //! whole generation is restarted, and claims again what the bucket says.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, Context, Handler, ResponseActFuture};
-use slog::Logger;
+use actix::{Actor, ActorContext, ActorFutureExt, Context, Handler, ResponseActFuture};
+use slog::{Logger, error};
 use tokio::sync::{Mutex, Notify};
 
 use crate::config::Config;
+use crate::fault::Stepped;
 use crate::landing::broker::Broker;
 use crate::landing::claims::{Claims, Holding, Purpose, Replay};
 use crate::landing::layout::Layout;
@@ -30,7 +31,7 @@ use crate::landing::protocol::footer::Identity;
 use crate::landing::protocol::held::{Held, Request, Task};
 use crate::landing::protocol::keys::Names;
 use crate::messages::{
-    Begin, Claim, ClaimAnswer, ClaimId, Closed, Commands, Holes, Landed, Release, Sealed,
+    Begin, Claim, ClaimAnswer, ClaimId, Closed, CommandWay, Holes, Landed, Release, Sealed,
     Unreadable, Upset,
 };
 use crate::status::{PartitionState, Pulse, Status};
@@ -54,13 +55,13 @@ pub struct CheckpointParts {
     /// The checkpoints in the store.
     pub ledger: Ledger,
     /// What Kafka is asked.
-    pub broker: Arc<dyn Broker>,
+    pub(crate) broker: Stepped<dyn Broker>,
     /// Patience with Kafka.
     pub kafka_patience: Patience,
     /// Which claims count: this actor says so.
     pub claims: Claims,
     /// The consumer's thread.
-    pub commands: Commands,
+    pub commands: CommandWay,
     /// States and counters.
     pub status: Arc<Status>,
     /// Life sign.
@@ -87,6 +88,8 @@ struct Desk {
     closed: Notify,
     /// Work under way.
     working: RefCell<usize>,
+    /// The consumer's thread is gone, and with it the generation.
+    is_cut_off: Cell<bool>,
 }
 
 impl CheckpointActor {
@@ -101,6 +104,7 @@ impl CheckpointActor {
             turns: RefCell::default(),
             closed: Notify::new(),
             working: RefCell::new(0),
+            is_cut_off: Cell::new(false),
         }))
     }
 
@@ -113,12 +117,16 @@ impl CheckpointActor {
         *desk.working.borrow_mut() += 1;
         desk.parts.pulse.works();
         let work = async move { work(desk).await };
-        Box::pin(wrap_future::<_, Self>(work).map(|done, actor, _| {
+        Box::pin(wrap_future::<_, Self>(work).map(|done, actor, context| {
             let desk = &actor.0;
             *desk.working.borrow_mut() -= 1;
             match *desk.working.borrow() {
                 0 => desk.parts.pulse.waits("claims and batches"),
                 _ => desk.parts.pulse.works(),
+            }
+            if desk.is_cut_off.get() {
+                error!(desk.parts.log, "checkpoint actor ends"; "error" => "the consumer's thread is gone");
+                context.stop();
             }
             done
         }))

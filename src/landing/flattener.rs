@@ -15,17 +15,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Recipient,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler};
 use slog::Logger;
 
+use crate::fault::{Step, Way};
 use crate::generation::Generation;
 use crate::landing::claims::Claims;
+use crate::landing::cpu::{Cancelled, on_cpu};
 use crate::landing::decoder::{Decoded, Decoder};
 use crate::landing::layout::Layout;
 use crate::landing::protocol::checkpoint::{LastRecord, record_hash};
-use crate::messages::{Cause, Drain, RecordBlock, Records, Reject, RowBlock};
+use crate::messages::{Cause, Drain, Gone, RecordBlock, Records, Reject, RowBlock};
 use crate::status::{Pulse, Status};
 
 /// The second line about rejects comes so long after the first; then it takes twice as long each
@@ -38,13 +38,22 @@ const QUIET: Duration = Duration::from_secs(300);
 /// Where the trouble of a feed of nothing but rejects is kept.
 const TROUBLE: &str = "flattener";
 
+/// Why the actor ends.
+#[derive(Debug, thiserror::Error)]
+enum FlattenerError {
+    #[error("the accumulator is gone")]
+    Gone(#[from] Gone),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
 /// The actor. See the module's description.
 #[derive(Debug)]
 pub struct Flattener {
     topic: Arc<str>,
     claims: Claims,
-    rows: Recipient<RowBlock>,
-    drain: Recipient<Drain>,
+    rows: Way<RowBlock>,
+    drain: Way<Drain>,
     status: Arc<Status>,
     pulse: Arc<Pulse>,
     log: Logger,
@@ -59,8 +68,8 @@ impl Flattener {
     pub fn new(
         generation: &Generation,
         claims: Claims,
-        rows: Recipient<RowBlock>,
-        drain: Recipient<Drain>,
+        rows: Way<RowBlock>,
+        drain: Way<Drain>,
     ) -> Self {
         Self {
             topic: generation.config.kafka.topic.as_str().into(),
@@ -83,8 +92,8 @@ impl Flattener {
         }
     }
 
-    fn give_up(&self, context: &mut Context<Self>, error: &actix::MailboxError) {
-        slog::warn!(self.log, "the accumulator is gone"; "error" => %error);
+    fn give_up(&self, context: &mut Context<Self>, error: &FlattenerError) {
+        slog::warn!(self.log, "flattener ends"; "error" => %error);
         context.stop();
     }
 
@@ -136,11 +145,14 @@ impl Handler<RecordBlock> for Flattener {
         let layout = block.layout.clone();
         let decoder = self.take_decoder(&layout);
         let work = wrap_future::<_, Self>(flatten(decoder, block))
-            .then(move |(decoder, block), actor, _| {
-                actor.decoder = Some((layout, decoder));
-                actor.report(&block);
-                actor.pulse.waits("the accumulator");
-                wrap_future(actor.rows.send(block))
+            .then(move |decoded, actor, _| {
+                let sent = decoded.map(|(decoder, block)| {
+                    actor.decoder = Some((layout, decoder));
+                    actor.report(&block);
+                    actor.pulse.waits("the accumulator");
+                    actor.rows.send(block)
+                });
+                wrap_future(async move { Ok(sent?.await.map_err(Gone::from)?) })
             })
             .map(|taken, actor, context| match taken {
                 Ok(()) => actor.pulse.waits("records"),
@@ -151,35 +163,32 @@ impl Handler<RecordBlock> for Flattener {
 }
 
 impl Handler<Drain> for Flattener {
-    type Result = AtomicResponse<Self, ()>;
+    type Result = AtomicResponse<Self, Result<(), Gone>>;
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.pulse.waits("the accumulator to drain");
-        let drained = wrap_future::<_, Self>(self.drain.send(drain));
-        AtomicResponse::new(Box::pin(drained.map(
-            |drained, actor, context| match drained {
+        let drained = self.drain.send(drain);
+        let drained = wrap_future::<_, Self>(async move { drained.await? });
+        AtomicResponse::new(Box::pin(drained.map(|drained, actor, context| {
+            match drained {
                 Ok(()) => actor.pulse.waits("records"),
-                Err(error) => actor.give_up(context, &error),
-            },
-        )))
+                Err(gone) => actor.give_up(context, &gone.into()),
+            }
+            drained
+        })))
     }
 }
 
-/// Decodes a block on a thread that may block; a panic there goes on here.
-async fn flatten(mut decoder: Decoder, block: RecordBlock) -> (Decoder, RowBlock) {
-    crate::fault::point("flattener").await;
-    let task = tokio::task::spawn_blocking(move || {
+/// Decodes a block.
+async fn flatten(
+    mut decoder: Decoder,
+    block: RecordBlock,
+) -> Result<(Decoder, RowBlock), Cancelled> {
+    on_cpu(Step::Decode, move || {
         let rows = to_rows(&mut decoder, block);
-        (decoder, rows)
-    });
-    match task.await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends: so does whoever waits for this.
-            Err(_) => std::future::pending().await,
-        },
-    }
+        Ok((decoder, rows))
+    })
+    .await
 }
 
 fn to_rows(decoder: &mut Decoder, block: RecordBlock) -> RowBlock {
@@ -351,10 +360,11 @@ mod tests {
     }
 
     impl Handler<Drain> for Sink {
-        type Result = ();
+        type Result = Result<(), Gone>;
 
-        fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
             self.seen.borrow_mut().push(Seen::Drained);
+            Ok(())
         }
     }
 
@@ -378,8 +388,8 @@ mod tests {
             let flattener = Flattener {
                 topic: "topic".into(),
                 claims: claims.clone(),
-                rows: sink.clone().recipient(),
-                drain: sink.clone().recipient(),
+                rows: Way::new(Step::HandRows, &sink),
+                drain: Way::new(Step::HandDrain, &sink),
                 status: status.clone(),
                 pulse: status.group("landing").pulse("flattener"),
                 log: Logger::root(slog::Discard, slog::o!()),
@@ -455,7 +465,7 @@ mod tests {
         chain.layout = layout("b");
         chain.send(chain.block(12, &["{\"b\":2}"])).await;
         chain.send(chain.block(13, &[])).await;
-        chain.flattener.send(Drain).await.unwrap();
+        chain.flattener.send(Drain).await.unwrap().unwrap();
         let seen = chain.seen.borrow();
         let [
             Seen::Rows(first),
@@ -482,7 +492,7 @@ mod tests {
     async fn rows_hold_what_they_take_of_the_budget() {
         let chain = Chain::new();
         chain.send(chain.block(0, &["{\"a\":1}"; 10])).await;
-        chain.flattener.send(Drain).await.unwrap();
+        chain.flattener.send(Drain).await.unwrap().unwrap();
         let held = chain.budget.held_bytes();
         let Some(Seen::Rows(block)) = chain.seen.borrow_mut().drain(..).next() else {
             panic!("no rows");
@@ -497,7 +507,7 @@ mod tests {
         let chain = Chain::new();
         chain.claims.hold_landing(ClaimId { epoch: 6, ..CLAIM });
         chain.send(chain.block(0, &["{\"a\":1}"])).await;
-        chain.flattener.send(Drain).await.unwrap();
+        chain.flattener.send(Drain).await.unwrap().unwrap();
         assert!(matches!(chain.seen.borrow()[..], [Seen::Drained]));
         assert_eq!(chain.budget.held_bytes(), 0);
     }
@@ -506,11 +516,11 @@ mod tests {
     async fn a_feed_of_nothing_but_rejects_is_a_trouble_until_a_row_comes() {
         let chain = Chain::new();
         chain.send(chain.block(0, &["?", "{}"])).await;
-        chain.flattener.send(Drain).await.unwrap();
+        chain.flattener.send(Drain).await.unwrap().unwrap();
         let troubles = chain.status.troubles();
         assert!(troubles[0].1.text.contains("cause null"), "{troubles:?}");
         chain.send(chain.block(2, &["?", "{\"a\":1}"])).await;
-        chain.flattener.send(Drain).await.unwrap();
+        chain.flattener.send(Drain).await.unwrap().unwrap();
         assert!(chain.status.troubles().is_empty());
     }
 

@@ -11,8 +11,8 @@ use slog::Logger;
 
 use crate::config::Kafka;
 use crate::kafka::{LogContext, client_config, is_damage};
-use crate::landing::accumulator::on_cpu;
 use crate::landing::broker::{Broker, BrokerError, FirstRecord, Met, RecordAt, TopicView};
+use crate::landing::cpu::off_thread;
 use crate::landing::protocol::checkpoint::record_hash;
 use crate::landing::topic_id::{Described, controller, describe};
 
@@ -80,7 +80,9 @@ impl KafkaBroker {
         question: impl FnOnce(&Self) -> Result<T, BrokerError> + Send + 'static,
     ) -> Result<T, BrokerError> {
         let broker = self.clone();
-        on_cpu(move || question(&broker)).await
+        off_thread(move || question(&broker))
+            .await
+            .map_err(|error| BrokerError(error.to_string()))?
     }
 
     fn view(&self) -> Result<Option<TopicView>, BrokerError> {

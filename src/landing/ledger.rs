@@ -9,6 +9,7 @@ use bytes::Bytes;
 use slog::{Logger, error, warn};
 use tokio::sync::Mutex;
 
+use crate::fault::{Step, Stepped};
 use crate::landing::patience::Patience;
 use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT, Sibling};
 use crate::landing::protocol::claim::Found;
@@ -17,12 +18,12 @@ use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
 use crate::store::conditions::{
     ConditionsError, honours_conditions, probe_name, refuses_to_create_on_match,
 };
-use crate::store::{Condition, SharedStore, StoreError};
+use crate::store::{Condition, ObjectStore, StoreError};
 
 /// The checkpoints of one group and topic.
 #[derive(Debug)]
 pub struct Ledger {
-    store: SharedStore,
+    store: Stepped<dyn ObjectStore>,
     names: Names,
     patience: Patience,
     log: Logger,
@@ -47,7 +48,12 @@ pub struct Read {
 
 impl Ledger {
     /// The checkpoints of these names.
-    pub fn new(store: SharedStore, names: Names, patience: Patience, log: Logger) -> Self {
+    pub fn new(
+        store: Stepped<dyn ObjectStore>,
+        names: Names,
+        patience: Patience,
+        log: Logger,
+    ) -> Self {
         Self {
             store,
             names,
@@ -60,16 +66,18 @@ impl Ledger {
 
     /// Reads a partition's checkpoint.
     pub async fn read(&self, partition: i32) -> Read {
-        let found = self.read_key(&self.names.checkpoint(partition)).await;
+        let key = self.names.checkpoint(partition);
+        let found = self.read_key(Step::ReadCheckpoint, &key).await;
         Read {
             found,
             at: Instant::now(),
         }
     }
 
-    /// Swaps a checkpoint in, until that is resolved.
+    /// Swaps a checkpoint in, until that is resolved. The step says what for.
     pub async fn swap(
         &self,
+        step: Step,
         partition: i32,
         next: &Checkpoint,
         condition: Condition,
@@ -80,7 +88,7 @@ impl Ledger {
             condition,
         };
         let mut asking = self.patience.ask();
-        let mut event = self.put(&key, &swap).await;
+        let mut event = self.put(step, &key, &swap).await;
         loop {
             event = match swap.step(event) {
                 SwapAction::Resolved(outcome) => {
@@ -89,20 +97,25 @@ impl Ledger {
                 }
                 SwapAction::PutAgain(error) => {
                     asking.failed("replacing a checkpoint", &error).await;
-                    self.put(&key, &swap).await
+                    self.put(step, &key, &swap).await
                 }
-                SwapAction::Read => SwapEvent::Read(self.store.get(&key).await),
+                SwapAction::Read => self.look(&key).await,
                 SwapAction::ReadAgain(error) => {
                     asking.failed("reading a checkpoint", &error).await;
-                    SwapEvent::Read(self.store.get(&key).await)
+                    self.look(&key).await
                 }
             };
         }
     }
 
-    async fn put(&self, key: &str, swap: &Swap) -> SwapEvent {
+    async fn look(&self, key: &str) -> SwapEvent {
+        SwapEvent::Read(self.store.at(Step::LookAtSwap).get(key).await)
+    }
+
+    async fn put(&self, step: Step, key: &str, swap: &Swap) -> SwapEvent {
         SwapEvent::Put(
             self.store
+                .at(step)
                 .put(key, swap.body.clone(), Some(swap.condition.clone()))
                 .await,
         )
@@ -111,7 +124,8 @@ impl Ledger {
     /// Any object of the topic and partition, by a listing that began after `since`.
     pub async fn any_object(&self, partition: i32, since: Instant) -> Option<String> {
         for folder in [&self.names.data, &self.names.dead_letters] {
-            let keys = self.list(&format!("{folder}/"), since).await;
+            let prefix = format!("{folder}/");
+            let keys = self.list(Step::ListObjects, &prefix, since).await;
             let ours = |key: &&String| {
                 self.names
                     .range_in(key)
@@ -126,12 +140,9 @@ impl Ledger {
 
     /// What any checkpoint of the group and topic tells of the group's beginning.
     pub async fn sibling(&self, since: Instant) -> Option<Sibling> {
-        for key in self
-            .list(&self.names.checkpoints_of_topic(), since)
-            .await
-            .iter()
-        {
-            if let Found::Checkpoint(checkpoint, _) = self.read_key(key).await {
+        let prefix = self.names.checkpoints_of_topic();
+        for key in self.list(Step::ReadSibling, &prefix, since).await.iter() {
+            if let Found::Checkpoint(checkpoint, _) = self.read_key(Step::ReadSibling, key).await {
                 return Some(checkpoint.sibling());
             }
         }
@@ -143,7 +154,7 @@ impl Ledger {
         let ours = encoded_group(&self.names.group);
         let root = format!("{}/", self.names.checkpoints);
         let mut found = Vec::new();
-        for key in self.list(&root, since).await.iter() {
+        for key in self.list(Step::ReadGroups, &root, since).await.iter() {
             let mut parts = key.strip_prefix(&root).unwrap_or_default().split('/');
             let (group, topic, file) = (parts.next(), parts.next(), parts.next());
             let is_same_partition = topic == Some(self.names.topic.as_str())
@@ -152,7 +163,7 @@ impl Ledger {
             if group == Some(ours.as_str()) || !is_same_partition {
                 continue;
             }
-            if let Found::Checkpoint(checkpoint, _) = self.read_key(key).await {
+            if let Found::Checkpoint(checkpoint, _) = self.read_key(Step::ReadGroups, key).await {
                 found.push((key.clone(), *checkpoint));
             }
         }
@@ -180,9 +191,10 @@ impl Ledger {
         loop {
             let missing = format!("{}{}", self.names.checkpoints_of_topic(), probe_name());
             missing_keys.push(missing.clone());
+            let store = self.store.at(Step::Probe);
             let honours = async {
-                honours_conditions(&*self.store, &key, encode(checkpoint)).await?;
-                refuses_to_create_on_match(&*self.store, &missing).await
+                honours_conditions(&store, &key, encode(checkpoint)).await?;
+                refuses_to_create_on_match(&store, &missing).await
             };
             match honours.await {
                 Ok(()) => {
@@ -210,16 +222,16 @@ impl Ledger {
             return;
         }
         for key in keys {
-            if let Err(error) = self.store.delete(key).await {
+            if let Err(error) = self.store.at(Step::Probe).delete(key).await {
                 warn!(self.log, "a probe may be left in the store, remove it"; "key" => key, "error" => %error);
             }
         }
     }
 
-    async fn read_key(&self, key: &str) -> Found {
+    async fn read_key(&self, step: Step, key: &str) -> Found {
         let mut asking = self.patience.ask();
         loop {
-            match self.store.get(key).await {
+            match self.store.at(step).get(key).await {
                 Ok(object) => {
                     asking.answered();
                     return match decode(&object.body) {
@@ -237,14 +249,15 @@ impl Ledger {
     }
 
     /// All keys below a prefix, by a listing that began after `since`.
-    async fn list(&self, prefix: &str, since: Instant) -> Arc<Vec<String>> {
+    async fn list(&self, step: Step, prefix: &str, since: Instant) -> Arc<Vec<String>> {
         let mut listings = self.listings.lock().await;
         if let Some((_, keys)) = listings.get(prefix).filter(|(began, _)| *began > since) {
             return keys.clone();
         }
         let listing = self.patience.until_answered("listing objects", async || {
             let began = Instant::now();
-            self.store.list(prefix).await.map(|listed| (began, listed))
+            let listed = self.store.at(step).list(prefix).await?;
+            Ok::<_, StoreError>((began, listed))
         });
         let (began, listed) = listing.await;
         let keys: Arc<Vec<String>> =

@@ -3,12 +3,14 @@
 //! In the order of the data: [`subscriber`], [`flattener`], [`accumulator`], [`uploader`],
 //! [`checkpoint`].
 //! [`protocol`] decides; the actors do what it says.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod accumulator;
 pub mod broker;
 pub mod checkpoint;
 pub mod claims;
 pub(crate) mod consumer;
+pub(crate) mod cpu;
 pub mod decoder;
 pub mod flattener;
 pub mod folders;

@@ -18,6 +18,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use crate::config::{Compression, Files};
+use crate::fault::{self, Step};
+use crate::landing::cpu::Cancelled;
 use crate::landing::layout::{KAFKA_COLUMNS, instant};
 use crate::landing::offsets::OffsetSet;
 use crate::landing::protocol::footer::{FOOTER_FORMAT, FOOTER_KEY, Footer};
@@ -45,6 +47,12 @@ pub struct ParquetFileError(String);
 impl From<parquet::errors::ParquetError> for ParquetFileError {
     fn from(error: parquet::errors::ParquetError) -> Self {
         Self(error.to_string())
+    }
+}
+
+impl From<Cancelled> for ParquetFileError {
+    fn from(cancelled: Cancelled) -> Self {
+        Self(cancelled.to_string())
     }
 }
 
@@ -169,7 +177,11 @@ impl FileWriter {
     ///
     /// # Errors
     /// When the encoder fails.
-    pub fn finish(mut self, footer: &Footer) -> Result<Bytes, ParquetFileError> {
+    pub fn finish(self, footer: &Footer) -> Result<Bytes, ParquetFileError> {
+        fault::on_thread(Step::EncodeFile, || self.encode_end(footer))
+    }
+
+    fn encode_end(mut self, footer: &Footer) -> Result<Bytes, ParquetFileError> {
         self.chunks.finish_buffered_batch()?;
         while let Some(chunk) = self.chunks.next_completed_batch() {
             self.writer.write(&chunk)?;

@@ -95,7 +95,7 @@ impl Patience {
     }
 
     /// The topic, once it exists and a broker answers: it is waited for, never created by us.
-    pub async fn topic(&self, broker: &dyn Broker) -> TopicView {
+    pub(crate) async fn topic(&self, broker: &dyn Broker) -> TopicView {
         self.until_answered("asking for the topic", async || {
             let topic = broker.topic().await?;
             topic.ok_or_else(|| BrokerError("it does not exist; create it".to_owned()))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka_sys as sys;
 
 /// Messages taken by one call at most: more saves nothing measurable, and what was taken no longer
@@ -63,7 +64,10 @@ impl<C: ConsumerContext> BatchQueue<C> {
     }
 
     /// Takes up to [`BATCH_MAX`] messages, waiting up to `timeout` for the batch to be full.
-    pub(crate) fn take(&self, timeout: Duration) -> Batch<C> {
+    ///
+    /// # Errors
+    /// When the queue has failed.
+    pub(crate) fn take(&self, timeout: Duration) -> KafkaResult<Batch<C>> {
         let mut messages: Vec<*mut sys::rd_kafka_message_t> = vec![ptr::null_mut(); BATCH_MAX];
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is ours and alive; the array has room for the number named.
@@ -75,11 +79,14 @@ impl<C: ConsumerContext> BatchQueue<C> {
                 messages.len(),
             )
         };
-        messages.truncate(usize::try_from(taken).unwrap_or(0));
-        Batch {
+        let Ok(taken) = usize::try_from(taken) else {
+            return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::Fail));
+        };
+        messages.truncate(taken);
+        Ok(Batch {
             messages: messages.into_iter().filter_map(NonNull::new).collect(),
             _consumer: self.consumer.clone(),
-        }
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
 use slog::{Logger, debug, info, warn};
 
 use crate::config::Kafka;
+use crate::fault::{self, Step, Stepped};
 use crate::kafka::client_config;
 use crate::kafka::retention;
 use crate::landing::broker::{Broker, FirstRecord, Met};
@@ -33,7 +34,7 @@ const LOOK_MAX: Duration = Duration::from_secs(60);
 /// The task's parts.
 pub(crate) struct RetentionWatch {
     admin: AdminClient<DefaultClientContext>,
-    broker: Arc<dyn Broker>,
+    broker: Stepped<dyn Broker>,
     kafka: Kafka,
     status: Arc<Status>,
     log: Logger,
@@ -85,7 +86,7 @@ impl RetentionWatch {
     /// When librdkafka refuses the configuration.
     pub(crate) fn new(
         kafka: &Kafka,
-        broker: Arc<dyn Broker>,
+        broker: Stepped<dyn Broker>,
         status: Arc<Status>,
         log: Logger,
     ) -> Result<Self, String> {
@@ -118,7 +119,10 @@ impl RetentionWatch {
     }
 
     async fn retention_ms(&mut self) -> Option<i64> {
-        match retention::ask(&self.admin, &self.kafka.topic).await {
+        let asked = fault::within(Step::WatchRetention, || {
+            retention::ask(&self.admin, &self.kafka.topic)
+        });
+        match asked.await {
             Ok(retention) => {
                 self.is_unknown = false;
                 retention.ms
@@ -175,7 +179,12 @@ impl RetentionWatch {
         if let Some((_, record)) = self.found.get(&partition).filter(|known| known.0 == from) {
             return Some(*record);
         }
-        match self.broker.first_at(partition, from).await {
+        match self
+            .broker
+            .at(Step::WatchRetention)
+            .first_at(partition, from)
+            .await
+        {
             Ok(Met::Record(record)) => {
                 self.found.insert(partition, (from, record));
                 Some(record)
@@ -190,7 +199,12 @@ impl RetentionWatch {
 
     /// Nobody reads a stopped partition, so nobody else hears where its log is.
     async fn refresh(&self, partition: i32, status: &PartitionStatus) {
-        if let Ok((low, high)) = self.broker.watermarks(partition).await {
+        if let Ok((low, high)) = self
+            .broker
+            .at(Step::WatchRetention)
+            .watermarks(partition)
+            .await
+        {
             status.log_start.store(low, Ordering::Relaxed);
             status.log_end.store(high, Ordering::Relaxed);
         }

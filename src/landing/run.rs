@@ -11,6 +11,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::Budget;
+use crate::fault::{Step, Stepped};
 use crate::generation::{ActorSet, End, Failure, Generation};
 use crate::landing::broker::Broker;
 use crate::landing::claims::Claims;
@@ -27,9 +28,9 @@ use crate::landing::session::session_timeout;
 use crate::landing::stages::{Shared, Stages};
 use crate::landing::standstill::StandstillWatch;
 use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
-use crate::messages::{Command, Commands};
+use crate::messages::{Command, CommandWay};
 use crate::status::PartitionState;
-use crate::store::{self, SharedStore};
+use crate::store::{self, ObjectStore};
 
 /// How often progress towards the end offsets is looked at: a look reads a few atomics.
 const CAUGHT_UP_LOOK: Duration = Duration::from_millis(20);
@@ -50,7 +51,7 @@ pub async fn run(generation: Generation) -> Result<End, Failure> {
         .map_err(|error| Failure::Group(format!("kafka's client cannot start: {error}")))?;
     let (drain, stop) = (generation.drain.clone(), generation.stop.clone());
     let landing = tokio::select! {
-        landing = Landing::start(generation, store, Arc::new(broker)) => landing?,
+        landing = Landing::start(generation, Stepped::new(store), Stepped::new(Arc::new(broker))) => landing?,
         // It may have waited for the topic; nothing was read yet.
         () = drain.cancelled() => return Ok(End::Drained),
         () = stop.cancelled() => return Ok(End::Stopped),
@@ -64,7 +65,7 @@ struct Landing {
     actors: ActorSet,
     /// An actor that nobody can reach any more ends.
     _stages: Stages,
-    commands: Commands,
+    commands: CommandWay,
     drained: oneshot::Receiver<()>,
     verdict: Verdict,
     thread: JoinHandle<()>,
@@ -76,7 +77,7 @@ struct Landing {
 struct Goal {
     /// The read_committed end of each partition, before anything was assigned.
     ends: BTreeMap<i32, i64>,
-    broker: Arc<dyn Broker>,
+    broker: Stepped<dyn Broker>,
     /// Patience with it.
     kafka: Patience,
     ledger: Ledger,
@@ -101,8 +102,8 @@ enum Distance {
 impl Landing {
     async fn start(
         generation: Generation,
-        store: SharedStore,
-        broker: Arc<dyn Broker>,
+        store: Stepped<dyn ObjectStore>,
+        broker: Stepped<dyn Broker>,
     ) -> Result<Self, Failure> {
         let kafka = &generation.config.kafka;
         let session = session_timeout(kafka, &generation.log_of("subscriber")).await;
@@ -116,6 +117,7 @@ impl Landing {
         let config = generation.config.clone();
         let log = generation.log_of("subscriber");
         let (commands, heard) = std::sync::mpsc::channel();
+        let commands = CommandWay::from(commands);
         let budget = Budget::new(config.limits.memory_bytes);
         let claims = Claims::default();
         let layout = Layout::of(&config);
@@ -142,8 +144,8 @@ impl Landing {
             blocks: blocks_out,
             events: events_out,
             commands: commands.clone(),
-            records: stages.flattener.clone().recipient(),
-            drain: stages.flattener.clone().recipient(),
+            records: stages.records.clone(),
+            drain: stages.drain.clone(),
             checkpoint: stages.checkpoint.clone(),
             drained: drained_in,
             verdict: verdict.clone(),
@@ -212,7 +214,9 @@ impl Landing {
     /// Takes nothing more, and waits until what was read has landed.
     async fn drain(&mut self, end: End) -> Result<End, Failure> {
         info!(self.log, "landing drains");
-        let _ = self.commands.send(Command::Drain);
+        self.commands.send(Command::Drain).await.map_err(|_| {
+            Failure::Group("the consumer's thread ended before the drain".to_owned())
+        })?;
         tokio::select! {
             biased;
             drained = &mut self.drained => match drained {
@@ -229,7 +233,10 @@ impl Landing {
 
     /// The consumer is destroyed before the generation has ended: no new one may begin before.
     async fn leave(&mut self) {
-        let _ = self.commands.send(Command::Leave);
+        if self.commands.send(Command::Leave).await.is_err() {
+            // It sees that nobody listens, if it is still there.
+            self.actors.shut_down().await;
+        }
         while !self.thread.is_finished() {
             tokio::time::sleep(LEAVE_LOOK).await;
         }
@@ -295,8 +302,8 @@ fn watch_standstill(actors: &mut ActorSet, shared: &Shared) {
 impl Goal {
     async fn set(
         generation: &Generation,
-        store: &SharedStore,
-        broker: &Arc<dyn Broker>,
+        store: &Stepped<dyn ObjectStore>,
+        broker: &Stepped<dyn Broker>,
         session: Duration,
     ) -> Self {
         let config = &generation.config;
@@ -398,15 +405,16 @@ impl Goal {
     }
 
     async fn is_other_log(&self, partition: i32, checkpoint: &Checkpoint) -> bool {
-        let topic = self.kafka.topic(&*self.broker).await;
-        let (low, high) = watermarks(&self.broker, &self.kafka, partition).await;
+        let broker = self.broker.at(Step::AskEnds);
+        let topic = self.kafka.topic(&broker).await;
+        let (low, high) = watermarks(&broker, &self.kafka, partition).await;
         other_log(checkpoint, &LogView { topic, low, high }).is_some()
     }
 }
 
 /// Under KIP-848 a subscription to a topic that does not exist brings no error: it would be waited
 /// for in silence.
-async fn wait_for_topic(generation: &Generation, broker: &Arc<dyn Broker>) {
+async fn wait_for_topic(generation: &Generation, broker: &Stepped<dyn Broker>) {
     let pulse = generation.pulse("goal");
     let patience = Patience::new(
         "kafka",
@@ -414,21 +422,22 @@ async fn wait_for_topic(generation: &Generation, broker: &Arc<dyn Broker>) {
         pulse.clone(),
         generation.log_of("subscriber"),
     );
-    patience.topic(&**broker).await;
+    patience.topic(&broker.at(Step::AwaitTopic)).await;
     pulse.waits("the end");
 }
 
 /// The end of every partition, once the topic exists and a broker answers.
-async fn ends(broker: &Arc<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i64> {
-    let topic = patience.topic(&**broker).await;
+async fn ends(broker: &Stepped<dyn Broker>, patience: &Patience) -> BTreeMap<i32, i64> {
+    let broker = broker.at(Step::AskEnds);
+    let topic = patience.topic(&broker).await;
     let mut ends = BTreeMap::new();
     for partition in 0..topic.partitions {
-        ends.insert(partition, watermarks(broker, patience, partition).await.1);
+        ends.insert(partition, watermarks(&broker, patience, partition).await.1);
     }
     ends
 }
 
-async fn watermarks(broker: &Arc<dyn Broker>, patience: &Patience, partition: i32) -> (i64, i64) {
+async fn watermarks(broker: &dyn Broker, patience: &Patience, partition: i32) -> (i64, i64) {
     let what = "asking for the topic's end";
     let asked = patience.until_answered(what, async || broker.watermarks(partition).await);
     asked.await

@@ -10,8 +10,9 @@ use slog::{Logger, debug};
 use sys::rd_kafka_resp_err_t as Code;
 
 use crate::config::Kafka;
+use crate::fault::Step;
 use crate::kafka::{LogContext, client_config};
-use crate::landing::accumulator::on_cpu;
+use crate::landing::cpu::on_cpu;
 use crate::landing::topic_id::owned;
 
 /// A broker that is there answers within milliseconds, and without an answer the assumption below
@@ -29,7 +30,7 @@ pub(crate) async fn session_timeout(kafka: &Kafka, log: &Logger) -> Duration {
         return kafka.session_timeout();
     }
     let (of_group, of_log) = (kafka.clone(), log.clone());
-    match on_cpu(move || ask(&of_group, &of_log)).await {
+    match on_cpu(Step::AskSession, move || ask(&of_group, &of_log)).await {
         Ok(session) => session,
         Err(error) => {
             debug!(log, "the group's session is not told, the longest is assumed"; "error" => error);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Context};
 
 use crate::budget::Budget;
+use crate::fault::{Step, Stepped, Way};
 use crate::generation::{ActorSet, Generation};
 use crate::landing::accumulator::{Accumulator, AccumulatorParts};
 use crate::landing::broker::Broker;
@@ -17,9 +18,10 @@ use crate::landing::open_batch::Rotation;
 use crate::landing::parquet_file::Codec;
 use crate::landing::patience::Patience;
 use crate::landing::protocol::keys::Names;
+use crate::landing::subscriber::ClaimWays;
 use crate::landing::uploader::{CheckpointRecipients, Uploader, UploaderParts};
-use crate::messages::Commands;
-use crate::store::SharedStore;
+use crate::messages::{CommandWay, Drain, RecordBlock};
+use crate::store::ObjectStore;
 
 /// What the stages of a generation share.
 #[derive(Debug, Clone)]
@@ -27,11 +29,11 @@ pub struct Shared {
     /// The generation.
     pub generation: Generation,
     /// Where objects go.
-    pub store: SharedStore,
+    pub store: Stepped<dyn ObjectStore>,
     /// What Kafka is asked.
-    pub broker: Arc<dyn Broker>,
+    pub broker: Stepped<dyn Broker>,
     /// The consumer's thread.
-    pub commands: Commands,
+    pub commands: CommandWay,
     /// Which claims count.
     pub claims: Claims,
     /// What is in flight.
@@ -40,13 +42,15 @@ pub struct Shared {
     pub layout: Arc<Layout>,
 }
 
-/// The addresses that the subscriber sends to.
+/// The ways on which the subscriber sends.
 #[derive(Debug, Clone)]
 pub struct Stages {
-    /// Takes blocks of records.
-    pub flattener: Addr<Flattener>,
-    /// Takes claims.
-    pub checkpoint: Addr<CheckpointActor>,
+    /// To the flattener.
+    pub records: Way<RecordBlock>,
+    /// To the flattener.
+    pub drain: Way<Drain>,
+    /// To the checkpoint actor.
+    pub checkpoint: ClaimWays,
 }
 
 impl Stages {
@@ -65,11 +69,11 @@ impl Stages {
             codec: Codec::of(&config.files),
             claims: shared.claims.clone(),
             checkpoint: CheckpointRecipients {
-                begin: checkpoint.clone().recipient(),
-                landed: checkpoint.clone().recipient(),
-                holes: checkpoint.clone().recipient(),
-                upset: checkpoint.clone().recipient(),
-                closed: checkpoint.clone().recipient(),
+                begin: Way::new(Step::HandBegin, &checkpoint),
+                landed: Way::new(Step::HandLanded, &checkpoint),
+                holes: Way::new(Step::HandHoles, &checkpoint),
+                upset: Way::new(Step::HandUpset, &checkpoint),
+                closed: Way::new(Step::HandClosed, &checkpoint),
             },
             patience: Patience::new(
                 "the store",
@@ -93,25 +97,30 @@ impl Stages {
             },
             claims: shared.claims.clone(),
             budget: shared.budget.clone(),
-            uploader: uploader.clone().recipient(),
-            checkpoint: checkpoint.clone().recipient(),
-            drain: uploader.recipient(),
+            uploader: Way::new(Step::HandBatch, &uploader),
+            checkpoint: Way::new(Step::HandHoles, &checkpoint),
+            drain: Way::new(Step::HandDrain, &uploader),
             status: generation.status.clone(),
             pulse: generation.pulse("accumulator"),
             log: generation.log_of("accumulator"),
         });
         let accumulator = start(actors, "accumulator", accumulator);
 
-        let rows = accumulator.clone().recipient();
         let flattener = Flattener::new(
             generation,
             shared.claims.clone(),
-            rows,
-            accumulator.recipient(),
+            Way::new(Step::HandRows, &accumulator),
+            Way::new(Step::HandDrain, &accumulator),
         );
+        let flattener = start(actors, "flattener", flattener);
         Self {
-            flattener: start(actors, "flattener", flattener),
-            checkpoint,
+            records: Way::new(Step::HandRecords, &flattener),
+            drain: Way::new(Step::HandDrain, &flattener),
+            checkpoint: ClaimWays {
+                claim: Way::new(Step::HandClaim, &checkpoint),
+                release: Way::new(Step::HandRelease, &checkpoint),
+                unreadable: Way::new(Step::HandUnreadable, &checkpoint),
+            },
         }
     }
 }

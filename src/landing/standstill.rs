@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, debug, warn};
 
+use crate::fault::{Step, Stepped};
 use crate::landing::broker::{Broker, Met};
-use crate::messages::{Command, Commands, Damage};
+use crate::messages::{Command, CommandWay, Damage};
 use crate::status::{PartitionState, PartitionStatus, Status};
 
 /// A look reads a few atomics.
@@ -21,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The task's parts.
 pub(crate) struct StandstillWatch {
-    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) broker: Stepped<dyn Broker>,
     pub(crate) topic: String,
     /// What stands still for so long is asked for.
     pub(crate) patience: Duration,
-    pub(crate) commands: Commands,
+    pub(crate) commands: CommandWay,
     pub(crate) status: Arc<Status>,
     pub(crate) log: Logger,
 }
@@ -86,7 +87,12 @@ impl StandstillWatch {
     }
 
     async fn ask(&self, partition: i32, offset: i64) {
-        match self.broker.first_at(partition, offset).await {
+        match self
+            .broker
+            .at(Step::WatchStandstill)
+            .first_at(partition, offset)
+            .await
+        {
             Ok(Met::Damage { error, readable }) => {
                 warn!(self.log, "reading stands still at a damaged place of the log";
                     "partition" => partition, "offset" => offset, "error" => &error);
@@ -95,8 +101,12 @@ impl StandstillWatch {
                     readable,
                     error,
                 };
-                // The consumer's thread is gone only when the generation ends.
-                let _ = self.commands.send(Command::Damaged { partition, damage });
+                // A thread that does not hear of it is told again; one that is gone ends the
+                // generation by itself.
+                let _ = self
+                    .commands
+                    .send(Command::Damaged { partition, damage })
+                    .await;
             }
             Ok(Met::Record(_) | Met::End) => {}
             Err(error) => {

@@ -12,17 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use actix::fut::wrap_future;
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, MailboxError, Recipient,
-    StreamHandler,
-};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, StreamHandler};
 use slog::{Logger, error};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::fault::Way;
 use crate::generation::Failure;
-use crate::landing::checkpoint::CheckpointActor;
 use crate::landing::consumer::{self, Event, ThreadParts};
-use crate::messages::{Claim, Command, Commands, Drain, RecordBlock, Release};
+use crate::messages::{Claim, Command, CommandWay, Drain, Gone, RecordBlock, Release, Unreadable};
 use crate::status::Pulse;
 
 /// Blocks between the thread and the actor: one is decoded while the next waits. More would only
@@ -35,13 +32,13 @@ pub struct SubscriberParts {
     pub(crate) blocks: mpsc::Receiver<RecordBlock>,
     pub(crate) events: mpsc::UnboundedReceiver<Event>,
     /// The way back to the thread.
-    pub commands: Commands,
+    pub commands: CommandWay,
     /// Takes blocks.
-    pub records: Recipient<RecordBlock>,
+    pub records: Way<RecordBlock>,
     /// Is drained behind the last block.
-    pub drain: Recipient<Drain>,
+    pub drain: Way<Drain>,
     /// Answers claims.
-    pub checkpoint: Addr<CheckpointActor>,
+    pub checkpoint: ClaimWays,
     /// Told when all that was read has landed.
     pub drained: oneshot::Sender<()>,
     /// Why no restart can help, if so.
@@ -50,6 +47,17 @@ pub struct SubscriberParts {
     pub pulse: Arc<Pulse>,
     /// Log.
     pub log: Logger,
+}
+
+/// The ways to the checkpoint actor.
+#[derive(Debug, Clone)]
+pub struct ClaimWays {
+    /// Asks for a partition.
+    pub claim: Way<Claim>,
+    /// Gives partitions up.
+    pub release: Way<Release>,
+    /// Tells of an offset that cannot be read.
+    pub unreadable: Way<Unreadable>,
 }
 
 /// Where the subscriber leaves the reason for its end, for who sees that it ended.
@@ -73,8 +81,8 @@ pub struct Subscriber {
     /// Taken when the actor starts.
     flow: Option<Flow>,
     events: Option<mpsc::UnboundedReceiver<Event>>,
-    commands: Commands,
-    checkpoint: Addr<CheckpointActor>,
+    commands: CommandWay,
+    checkpoint: ClaimWays,
     verdict: Verdict,
     log: Logger,
 }
@@ -83,8 +91,8 @@ pub struct Subscriber {
 #[derive(Debug)]
 struct Flow {
     blocks: mpsc::Receiver<RecordBlock>,
-    records: Recipient<RecordBlock>,
-    drain: Recipient<Drain>,
+    records: Way<RecordBlock>,
+    drain: Way<Drain>,
     drained: oneshot::Sender<()>,
     pulse: Arc<Pulse>,
 }
@@ -123,14 +131,20 @@ impl Subscriber {
 
     /// Asks for a partition; the answer goes to the thread whenever it comes.
     fn claim(&self, partition: i32, context: &mut Context<Self>) {
-        let asked = self.checkpoint.send(Claim { partition });
+        let asked = self.checkpoint.claim.send(Claim { partition });
         let commands = self.commands.clone();
-        context.spawn(wrap_future(async move {
-            // A checkpoint actor that is gone ends the generation by itself, and so does a thread.
-            if let Ok(answer) = asked.await {
-                let _ = commands.send(Command::Start(answer));
-            }
-        }));
+        let told = async move { commands.send(Command::Start(asked.await?)).await };
+        let told = wrap_future::<_, Self>(told);
+        context.spawn(told.map(|told, actor, context| actor.told(told, context)));
+    }
+
+    fn told(&self, told: Result<(), Gone>, context: &mut Context<Self>) {
+        if told.is_err() {
+            self.end(
+                "the consumer's thread or the checkpoint actor is gone",
+                context,
+            );
+        }
     }
 }
 
@@ -167,17 +181,18 @@ impl Actor for Subscriber {
 
 impl Flow {
     /// Passes blocks on until the stream ends, then drains the stages behind.
-    async fn run(mut self) -> Result<(), MailboxError> {
+    async fn run(mut self) -> Result<(), Gone> {
         self.pulse.waits("records");
         while let Some(block) = self.blocks.recv().await {
             self.pulse.works();
-            crate::fault::point("subscriber").await;
-            self.pulse.waits("the flattener");
-            self.records.send(block).await?;
+            let taken = self
+                .records
+                .send_waiting(block, &self.pulse, "the flattener");
+            taken.await?;
             self.pulse.waits("records");
         }
         self.pulse.waits("the stages behind to drain");
-        self.drain.send(Drain).await?;
+        self.drain.send(Drain).await??;
         // Who asked for the drain may be gone.
         let _ = self.drained.send(());
         Ok(())
@@ -189,8 +204,15 @@ impl StreamHandler<Event> for Subscriber {
         match event {
             Event::Claim(partition) => self.claim(partition, context),
             // These do not wait for an answer, and keep their order with the claims.
-            Event::Release(partitions) => self.checkpoint.do_send(Release { partitions }),
-            Event::Unreadable(unreadable) => self.checkpoint.do_send(unreadable),
+            Event::Release(partitions) => {
+                self.told(
+                    self.checkpoint.release.tell(Release { partitions }),
+                    context,
+                );
+            }
+            Event::Unreadable(unreadable) => {
+                self.told(self.checkpoint.unreadable.tell(unreadable), context);
+            }
             Event::Fenced(text) => {
                 self.verdict.set(Failure::Fenced(text.clone()));
                 self.end(&text, context);

@@ -14,15 +14,16 @@ use std::sync::atomic::Ordering;
 
 use actix::fut::wrap_future;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MailboxError, Recipient,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MailboxError,
     ResponseFuture,
 };
 use bytes::Bytes;
 use slog::{Logger, debug, error, info, warn};
 use tokio::sync::Notify;
 
-use crate::landing::accumulator::on_cpu;
+use crate::fault::{self, Step, Stepped, Way};
 use crate::landing::claims::{Claims, Holding, Purpose};
+use crate::landing::cpu::{off_thread, on_cpu};
 use crate::landing::offsets::OffsetSet;
 use crate::landing::open_batch::new_data_file;
 use crate::landing::parquet_file::{
@@ -38,16 +39,16 @@ use crate::landing::protocol::passage::{
 };
 use crate::landing::protocol::upload::{UploadAction, UploadEvent, UploadPlan};
 use crate::messages::{
-    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Holes, Landed, Sealed, Upset,
+    Batch, BatchFile, Begin, ClaimId, Closed, Drain, Gone, Holes, Landed, Sealed, Upset,
 };
 use crate::status::{LandedFile, Pulse, Status, now_ms};
-use crate::store::{Condition, SharedStore, StoreError};
+use crate::store::{Condition, ObjectStore, StoreError};
 
 /// What the uploader is made with.
 #[derive(Debug, Clone)]
 pub struct UploaderParts {
     /// Where objects go.
-    pub store: SharedStore,
+    pub store: Stepped<dyn ObjectStore>,
     /// How they are named.
     pub names: Names,
     /// How files are encoded that must be made again.
@@ -70,15 +71,15 @@ pub struct UploaderParts {
 #[derive(Debug, Clone)]
 pub struct CheckpointRecipients {
     /// The intent before.
-    pub begin: Recipient<Begin>,
+    pub begin: Way<Begin>,
     /// The proof after.
-    pub landed: Recipient<Landed>,
+    pub landed: Way<Landed>,
     /// Holes behind the last batch of a claim.
-    pub holes: Recipient<Holes>,
+    pub holes: Way<Holes>,
     /// What cannot be finished.
-    pub upset: Recipient<Upset>,
+    pub upset: Way<Upset>,
     /// Claims whose last batch has landed.
-    pub closed: Recipient<Closed>,
+    pub closed: Way<Closed>,
 }
 
 /// The actor.
@@ -310,7 +311,6 @@ impl UploaderParts {
             created,
             ..
         } = travelling;
-        crate::fault::point("uploader").await;
         match action {
             UploadAction::Create {
                 index,
@@ -322,10 +322,13 @@ impl UploaderParts {
                     warn!(self.log, "records of a batch that was begun were compacted away, which its dead letters record";
                         "partition" => batch.claim.partition, "offset" => from, "end" => to);
                 }
-                let body = self.body(batch, holding, index, offsets, gap).await?;
+                let body = fault::within(Step::PrepareObject, || {
+                    self.body(batch, holding, index, offsets, gap)
+                });
+                let body = body.await?;
                 let bytes = body.len() as u64;
                 let key = &batch.keys[index];
-                let event = self.create(key, body).await;
+                let event = self.create(creation(batch, index), key, body).await;
                 if event == UploadEvent::Created {
                     created.push(LandedFile {
                         key: key.clone(),
@@ -351,7 +354,7 @@ impl UploaderParts {
         index: usize,
         offsets: OffsetSet,
         gap: Option<[i64; 2]>,
-    ) -> Result<Bytes, UploadError> {
+    ) -> Result<Bytes, ParquetFileError> {
         let lost = lost(holding);
         let is_dead_letters = index + 1 == batch.keys.len();
         let file = if is_dead_letters {
@@ -386,22 +389,23 @@ impl UploaderParts {
             },
         };
         let (codec, layout, file) = (self.codec, batch.layout.clone(), file.cloned());
-        let remade = on_cpu(move || match file {
+        let remade = off_thread(move || match file {
             Some(BatchFile { body, .. }) => only(body, &offsets, codec, &footer),
             None if is_dead_letters => {
                 FileWriter::new(schema, DEAD_LETTERS_OFFSET_COLUMN, codec)?.finish(&footer)
             }
             None => new_data_file(&layout, codec)?.finish(&footer),
         });
-        Ok(remade.await?)
+        remade.await?
     }
 
     /// Creates an object, however often it must be asked; finds out what is there where one is.
-    async fn create(&self, key: &str, body: Bytes) -> UploadEvent {
+    async fn create(&self, step: Step, key: &str, body: Bytes) -> UploadEvent {
         let mut asking = self.patience.ask();
         loop {
             match self
                 .store
+                .at(step)
                 .put(key, body.clone(), Some(Condition::Absent))
                 .await
             {
@@ -430,7 +434,7 @@ impl UploaderParts {
     async fn look_at(&self, key: &str) -> Option<Bytes> {
         let mut asking = self.patience.ask();
         loop {
-            match self.store.get(key).await {
+            match self.store.at(Step::LookAtObject).get(key).await {
                 Ok(object) => {
                     asking.answered();
                     return Some(object.body);
@@ -525,7 +529,7 @@ impl Handler<Batch> for Uploader {
 }
 
 impl Handler<Drain> for Uploader {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<Result<(), Gone>>;
 
     /// Replies when all that it was given has landed. Only a wait: nothing of the data's way runs
     /// in this task, so that a panic there is still the actor's.
@@ -535,6 +539,7 @@ impl Handler<Drain> for Uploader {
             if let Some(idle) = idle {
                 idle.await;
             }
+            Ok(())
         })
     }
 }
@@ -571,12 +576,21 @@ fn lost(holding: &Holding) -> Option<[i64; 2]> {
     }
 }
 
+/// Which step the creation of a batch's object is.
+fn creation(batch: &Batch, index: usize) -> Step {
+    match index {
+        _ if index + 1 == batch.keys.len() => Step::CreateDeadLetters,
+        0 => Step::CreateData,
+        _ => Step::CreateLaterData,
+    }
+}
+
 /// What an object that exists holds.
 async fn judge(found: Option<Bytes>) -> UploadEvent {
     let Some(body) = found else {
         return UploadEvent::Absent;
     };
-    match on_cpu(move || read_back(body)).await {
+    match on_cpu(Step::ReadBack, move || read_back(body)).await {
         Ok((Some(footer), offsets)) => UploadEvent::Exists(Ok(Box::new(footer)), offsets),
         Ok((None, offsets)) => {
             UploadEvent::Exists(Err("it has no footer of groundtrack's".to_owned()), offsets)

@@ -14,7 +14,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::config::Kafka;
 use crate::kafka::{LogContext, client_config};
-use crate::landing::accumulator::on_cpu;
+use crate::landing::cpu::off_thread_or_never;
 use crate::landing::offsets::OffsetSet;
 
 /// Of each question beside the records.
@@ -128,7 +128,7 @@ impl TopicReader {
         question: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
         let reader = self.clone();
-        on_cpu(move || question(&reader)).await
+        off_thread_or_never(move || question(&reader)).await
     }
 
     fn bounds(&self, partition: i32) -> Result<(i64, i64), String> {

@@ -21,8 +21,16 @@ import confluent_kafka
 from chaos import kafka
 from chaos.process import WITHIN_S, Failed, Process
 
-INGEST = ["poller", "publisher"]
-LANDING = ["subscriber", "flattener", "accumulator", "uploader", "checkpoint"]
+# A step of each actor's own (docs/fault-points.md), during which its heartbeat is watched.
+INGEST = {"poller": "hand-sample", "publisher": "produce"}
+LANDING = {
+    "subscriber": "hand-records",
+    "flattener": "decode",
+    "accumulator": "absorb",
+    "uploader": "prepare-object",
+    "checkpoint": "hand-command",
+}
+STEPS = INGEST | LANDING
 
 # --- what is landed --------------------------------------------------------------------------
 
@@ -218,14 +226,14 @@ def health_of(port):
 
 def faults(arguments, folder, chance, kind):
     failed = []
-    for actor in INGEST + LANDING:
+    for actor in STEPS:
         try:
             fault(arguments, folder, chance, actor, kind)
         except Failed as error:
             failed.append(f"{actor}: {error}")
             print(f"FAILED {failed[-1]}", flush=True)
     if failed:
-        raise Failed(f"{len(failed)} of {len(INGEST + LANDING)} actors")
+        raise Failed(f"{len(failed)} of {len(STEPS)} actors")
 
 
 def fault(arguments, folder, chance, actor, kind):
@@ -238,7 +246,7 @@ def fault(arguments, folder, chance, actor, kind):
         "supervision": {"backoff": "500ms", "heartbeat": "3s"},
     }
     scene = Scene(arguments, folder, f"{kind}-{actor}-{os.getpid()}", chance, **tables)
-    with scene.start(faults=f"{actor}={kind}@2") as process:
+    with scene.start(faults=f"{STEPS[actor]}:before={kind}@2") as process:
         # Others publish too, so that the landing has work while the source is restarted.
         with scene.feed.flowing(per_second=500):
             group = "ingest" if actor in INGEST else "landing"

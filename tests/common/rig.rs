@@ -363,7 +363,7 @@ pub struct Setup<'a> {
     pub max_age: &'a str,
     /// Where the page listens.
     pub listen: &'a str,
-    /// Planned faults (see `src/fault.rs`).
+    /// Planned faults (see `src/fault/mod.rs`).
     pub faults: &'a str,
     /// Added to the end of the configuration.
     pub more: &'a str,

@@ -212,7 +212,7 @@ fn an_upload_that_hangs_holds_a_rebalance_no_longer_than_a_drain() {
     rig.producer().fill(1, 1000);
     let hung = Setup {
         instance_id: "host-2",
-        faults: "uploader=hang@1",
+        faults: "prepare-object:before=hang@1",
         ..setup
     };
     let first = rig.member("first", &hung);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slog::{error, warn};
 
+use crate::fault::Step;
 use crate::landing::claims::Holding;
 use crate::landing::protocol::Now;
 use crate::landing::protocol::checkpoint::Checkpoint;
@@ -42,14 +43,13 @@ impl Desk {
         if let Some(offset) = commit {
             if is_landed {
                 self.parts.pulse.works();
-                crate::fault::point("checkpoint").await;
                 self.forced.borrow_mut().remove(&claim.partition);
             }
             let partition = claim.partition;
-            self.command(Command::Commit { partition, offset });
+            self.command(Command::Commit { partition, offset }).await;
         }
         if let Some(ending) = ending {
-            self.ended(claim, ending);
+            self.ended(claim, ending).await;
         }
         match sealed {
             true => Sealed::Yes,
@@ -60,6 +60,7 @@ impl Desk {
     /// Asks and swaps what the protocol says, until a request is answered.
     pub(super) async fn settle(&self, partition: i32, held: Held, request: Request) -> Settled {
         let (terms, names) = (self.terms(partition), self.names.clone());
+        let swap = swap_of(&request);
         let (mut work, mut action) = Work::new(terms, names, held, request, &Now::at(now_ms()));
         loop {
             let event = match action {
@@ -69,8 +70,13 @@ impl Desk {
                     checkpoint,
                     condition,
                 } => {
+                    let step = match checkpoint.pending {
+                        Some(_) if swap == Step::LandedSwap => Step::LandedAndBeginSwap,
+                        _ => swap,
+                    };
                     let ledger = &self.parts.ledger;
-                    WorkEvent::Swapped(ledger.swap(partition, &checkpoint, condition).await)
+                    let swapped = ledger.swap(step, partition, &checkpoint, condition);
+                    WorkEvent::Swapped(swapped.await)
                 }
             };
             action = work.step(event, &Now::at(now_ms()));
@@ -106,7 +112,7 @@ impl Desk {
     }
 
     /// Ends a claim, and has the partition claimed again while it is still assigned.
-    fn ended(&self, claim: ClaimId, ending: Ending) {
+    async fn ended(&self, claim: ClaimId, ending: Ending) {
         let partition = claim.partition;
         let after = match ending {
             Ending::Replayed => Duration::ZERO,
@@ -138,7 +144,7 @@ impl Desk {
         };
         self.parts.claims.end(claim);
         self.closed.notify_waiters();
-        self.command(Command::Reclaim { claim, after });
+        self.command(Command::Reclaim { claim, after }).await;
     }
 
     pub(super) fn say_fenced(&self, partition: i32) {
@@ -155,9 +161,10 @@ impl Desk {
         self.set_state(partition, PartitionState::Stopped(cause.to_owned()));
     }
 
-    fn command(&self, command: Command) {
-        // The consumer's thread is gone only when the generation ends.
-        let _ = self.parts.commands.send(command);
+    async fn command(&self, command: Command) {
+        if self.parts.commands.send(command).await.is_err() {
+            self.is_cut_off.set(true);
+        }
     }
 
     /// What was read before lands first; then the partition stops.
@@ -186,8 +193,19 @@ impl Desk {
             let settled = self.settle(partition, held, Request::Stop(cause)).await;
             *slot = settled.held;
             if let Some(ending) = settled.ending {
-                self.ended(claim, ending);
+                self.ended(claim, ending).await;
             }
         }
+    }
+}
+
+/// Which step the swap is that answers a request.
+fn swap_of(request: &Request) -> Step {
+    match request {
+        Request::Begin(_) => Step::BeginSwap,
+        Request::PassGap { .. } => Step::GapSwap,
+        Request::Landed { .. } => Step::LandedSwap,
+        Request::Holes { .. } => Step::HolesSwap,
+        Request::Upset(_) | Request::Stop(_) => Step::StoppedSwap,
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use slog::{info, warn};
 
 use crate::config::Start;
-use crate::landing::broker::TopicView;
+use crate::fault::Step;
+use crate::landing::broker::{Broker, TopicView};
 use crate::landing::ledger::Read;
 use crate::landing::protocol::Now;
 use crate::landing::protocol::checkpoint::Checkpoint;
@@ -41,7 +42,6 @@ impl Desk {
                 return ClaimAnswer::Dropped;
             }
             let claimed = self.decide_claim(partition).await;
-            crate::fault::point("checkpoint").await;
             if let Some(answer) = self.answer(&mut slot, partition, turn, claimed).await {
                 return answer;
             }
@@ -162,9 +162,11 @@ impl Desk {
                 }
                 ClaimAction::CompareLast(offset) => {
                     let what = "reading the last landed record";
-                    let record = self.parts.kafka_patience.until_answered(what, async || {
-                        self.parts.broker.record_at(partition, offset).await
-                    });
+                    let broker = self.parts.broker.at(Step::CompareLast);
+                    let record = self
+                        .parts
+                        .kafka_patience
+                        .until_answered(what, async || broker.record_at(partition, offset).await);
                     ClaimEvent::Last(record.await)
                 }
                 ClaimAction::Swap {
@@ -172,7 +174,9 @@ impl Desk {
                     condition,
                 } => {
                     let is_new = condition == Condition::Absent;
-                    let outcome = ledger.swap(partition, &checkpoint, condition).await;
+                    let outcome = ledger
+                        .swap(Step::ClaimSwap, partition, &checkpoint, condition)
+                        .await;
                     absent_since = Instant::now();
                     if is_new && matches!(outcome, SwapOutcome::Won(_)) {
                         self.say_start(partition, &checkpoint);
@@ -218,27 +222,30 @@ impl Desk {
     }
 
     async fn topic(&self) -> TopicView {
-        self.parts.kafka_patience.topic(&*self.parts.broker).await
+        let broker = self.parts.broker.at(Step::ClaimAskTopic);
+        self.parts.kafka_patience.topic(&broker).await
     }
 
     /// The topic as it is now. One that was deleted is no other log yet, and what was read of it
     /// may be all that is left.
     pub(super) async fn topic_now(&self) -> TopicView {
         let what = "asking for the topic";
+        let broker = self.parts.broker.at(Step::BeginAskTopic);
         let asked = self
             .parts
             .kafka_patience
-            .until_answered(what, async || self.parts.broker.topic().await);
+            .until_answered(what, async || broker.topic().await);
         asked.await.unwrap_or_else(TopicView::unknown)
     }
 
     async fn ask_log(&self, partition: i32) -> LogView {
         let topic = self.topic().await;
+        let broker = self.parts.broker.at(Step::ClaimAskLog);
         let what = "asking for the watermarks";
         let watermarks = self
             .parts
             .kafka_patience
-            .until_answered(what, async || self.parts.broker.watermarks(partition).await);
+            .until_answered(what, async || broker.watermarks(partition).await);
         let (low, high) = watermarks.await;
         let status = self.parts.status.partition(&self.names.topic, partition);
         status.log_start.store(low, Ordering::Relaxed);
@@ -247,7 +254,7 @@ impl Desk {
     }
 
     async fn ask_start(&self, partition: i32, question: StartQuestion) -> i64 {
-        let broker = &self.parts.broker;
+        let broker = self.parts.broker.at(Step::AskStart);
         let what = "asking for the start";
         // Past every log's end and before every log's start: the protocol clamps.
         let answer = self

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use slog::{info, warn};
 
+use crate::fault::Step;
 use crate::landing::consumer::events::TOPIC_PLACE;
 use crate::landing::consumer::{Event, Thread};
 use crate::landing::partition::{Partition, Phase};
@@ -40,32 +40,22 @@ impl Thread<'_> {
             return;
         }
         for partition in partitions {
-            let _ = self.parts.events.send(Event::Claim(*partition));
+            self.tell(Event::Claim(*partition));
         }
     }
 
     /// Under eager the partitions are all that there are: it knows only whole assignments.
     pub(super) fn assign(&mut self, partitions: &[i32]) {
         for partition in partitions {
-            self.queue.forward(self.topic(), *partition);
+            self.member.forward(self.topic(), *partition);
         }
         self.pause(partitions);
         let list = self.list(partitions, |partition| {
             Offset::Offset(partition.map_or(0, Partition::next))
         });
-        let assigned = match self.is_cooperative() {
-            true => self.consumer.incremental_assign(&list),
-            false => self.consumer.assign(&list),
-        };
-        if let Err(error) = assigned {
+        if let Err(error) = self.member.assign(&list) {
             warn!(self.parts.log, "partitions not assigned"; "error" => %error);
         }
-    }
-
-    /// Cooperative-sticky and KIP-848.
-    pub(super) fn is_cooperative(&self) -> bool {
-        let protocol = self.consumer.rebalance_protocol();
-        matches!(protocol, RebalanceProtocol::Cooperative)
     }
 
     /// Partitions are taken away. What was read of them is closed and lands before they are given
@@ -88,7 +78,7 @@ impl Thread<'_> {
     pub(super) fn lost(&mut self, partitions: Vec<i32>) {
         warn!(self.parts.log, "partitions lost, our session had ended";
             "partitions" => format!("{partitions:?}"));
-        self.unassign(partitions);
+        self.unassign(Step::Revoke, partitions);
     }
 
     /// Half of the time in which a member has to answer the group, and no longer than a drain.
@@ -111,14 +101,14 @@ impl Thread<'_> {
         };
         let landing: Vec<i32> = revoking.partitions.iter().filter(lands).copied().collect();
         if !landing.is_empty() {
-            if now < revoking.until && !self.consumer.assignment_lost() {
+            if now < revoking.until && !self.member.has_lost() {
                 return;
             }
             warn!(self.parts.log, "revoked partitions given up before all that was read had landed";
                 "partitions" => format!("{landing:?}"));
         }
         if let Some(revoking) = self.revoking.take() {
-            self.unassign(revoking.partitions);
+            self.unassign(Step::Revoke, revoking.partitions);
         }
     }
 
@@ -129,7 +119,7 @@ impl Thread<'_> {
     }
 
     /// Ends the claims of partitions and answers the group.
-    pub(super) fn unassign(&mut self, partitions: Vec<i32>) {
+    pub(super) fn unassign(&mut self, step: Step, partitions: Vec<i32>) {
         let list = self.list(&partitions, |_| Offset::Invalid);
         for partition in &partitions {
             self.parts.claims.release(*partition);
@@ -137,14 +127,10 @@ impl Thread<'_> {
         }
         self.outbox
             .retain(|block| !partitions.contains(&block.claim.partition));
-        let unassigned = match self.is_cooperative() {
-            true => self.consumer.incremental_unassign(&list),
-            false => self.consumer.unassign(),
-        };
-        if let Err(error) = unassigned {
+        if let Err(error) = self.member.unassign(step, &list) {
             warn!(self.parts.log, "partitions not unassigned"; "error" => %error);
         }
-        let _ = self.parts.events.send(Event::Release(partitions));
+        self.tell(Event::Release(partitions));
     }
 
     /// Closes what is open of a partition, so that it lands; nothing more of it is read. A range
@@ -169,7 +155,7 @@ impl Thread<'_> {
 
     pub(super) fn pause(&mut self, partitions: &[i32]) {
         let list = self.list(partitions, |_| Offset::Invalid);
-        if let Err(error) = self.consumer.pause(&list) {
+        if let Err(error) = self.member.pause(&list) {
             warn!(self.parts.log, "partitions not paused"; "error" => %error);
         }
         for partition in partitions {
@@ -185,9 +171,9 @@ impl Thread<'_> {
     pub(super) fn revive(&mut self, partition: i32) {
         info!(self.parts.log, "partition is assigned anew"; "partition" => partition);
         let now = Instant::now();
-        if self.is_cooperative() {
+        if self.member.is_cooperative() {
             let list = self.list(&[partition], |_| Offset::Invalid);
-            if let Err(error) = self.consumer.incremental_unassign(&list) {
+            if let Err(error) = self.member.take_out(&list) {
                 warn!(self.parts.log, "partition not unassigned"; "partition" => partition, "error" => %error);
             }
             self.assign(&[partition]);

@@ -1,16 +1,14 @@
 //! The consumer as it is made: what is ours of its configuration, and its share of the budget.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Instant;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaResult;
 
 use crate::kafka::client_config;
+use crate::landing::consumer::member::Member;
 use crate::landing::consumer::{Thread, ThreadParts};
 use crate::landing::partition::Purse;
-use crate::landing::queue::BatchQueue;
 use crate::landing::rebalance::Context;
 
 /// librdkafka's share of the budget, with what each message takes in it beside its bytes: its
@@ -66,16 +64,13 @@ impl<'a> Thread<'a> {
             client.set("group.instance.id", id);
         }
         let context = Context::new(&kafka.topic, parts.log.clone());
-        let consumer: Arc<BaseConsumer<Context>> = Arc::new(client.create_with_context(context)?);
-        let queue = BatchQueue::new(consumer.clone()).ok_or(KafkaError::Canceled)?;
-        consumer.subscribe(&[&kafka.topic])?;
+        let member = Member::join(&client, context, &kafka.topic)?;
         let purse = Purse::new(parts.budget.clone(), share_bytes.max(queue_bytes));
         // The consumer before this one was draining.
         let is_draining = parts.blocks.is_none();
         Ok(Self {
             parts,
-            queue,
-            consumer,
+            member,
             purse,
             partitions: BTreeMap::new(),
             outbox: VecDeque::new(),
@@ -86,6 +81,7 @@ impl<'a> Thread<'a> {
             wake_from: Instant::now(),
             is_busy: false,
             has_joined: false,
+            is_heard: true,
         })
     }
 }

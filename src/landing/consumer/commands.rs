@@ -5,7 +5,6 @@ use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::{CommitMode, Consumer};
 use slog::debug;
 
 use crate::landing::consumer::Thread;
@@ -78,7 +77,7 @@ impl Thread<'_> {
             return;
         }
         let list = self.list(&[partition], |_| Offset::Offset(offset));
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+        if let Err(error) = self.member.commit(&list) {
             debug!(self.parts.log, "offset not committed to kafka"; "partition" => partition, "error" => %error);
         }
     }

@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use slog::{debug, warn};
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::fault::{self, Step};
 use crate::landing::consumer::{Event, OUTBOX_MAX, RETRY_AFTER, Thread};
 use crate::landing::partition::{Partition, Phase};
-use crate::messages::BlockEnd;
+use crate::messages::{BlockEnd, Gone};
 
 /// A seek that takes longer is tried again: events must be polled meanwhile.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl Thread<'_> {
             match self.phase(partition) {
                 Some(Phase::ClaimAt(_)) if !self.is_draining => {
                     self.set_phase(partition, Phase::Waiting);
-                    let _ = self.parts.events.send(Event::Claim(partition));
+                    self.tell(Event::Claim(partition));
                 }
                 Some(Phase::SeekAt(..)) => to_seek.push(partition),
                 _ => {}
@@ -71,16 +71,12 @@ impl Thread<'_> {
         let list = self.list(&partitions, |known| {
             Offset::Offset(known.map_or(0, Partition::next))
         });
-        let failed = match self.consumer.seek_partitions(list, SEEK_TIMEOUT) {
-            Ok(sought) => sought
-                .elements()
-                .into_iter()
-                .filter_map(|element| Some((element.partition(), element.error().err()?)))
-                .collect(),
+        let failed = match self.member.seek(list, SEEK_TIMEOUT) {
+            Ok(failed) => failed,
             Err(error) => partitions
                 .iter()
                 .map(|partition| (*partition, error.clone()))
-                .collect::<Vec<_>>(),
+                .collect(),
         };
         for (partition, error) in &failed {
             self.seek_failed(*partition, error);
@@ -110,7 +106,7 @@ impl Thread<'_> {
     fn read_on(&mut self, partitions: &[i32]) {
         let mut paused = Vec::new();
         for partition in partitions {
-            self.queue.forward(self.topic(), *partition);
+            self.member.forward(self.topic(), *partition);
             let Some(known) = self.partitions.get_mut(partition) else {
                 continue;
             };
@@ -127,8 +123,16 @@ impl Thread<'_> {
             return;
         }
         let list = self.list(&paused, |_| Offset::Invalid);
-        if let Err(error) = self.consumer.resume(&list) {
-            warn!(self.parts.log, "partitions not resumed"; "partitions" => format!("{paused:?}"), "error" => %error);
+        if let Err(error) = self.member.resume(&list) {
+            warn!(self.parts.log, "partitions not resumed, trying again"; "partitions" => format!("{paused:?}"), "error" => %error);
+            let now = Instant::now();
+            for partition in paused {
+                if let Some(known) = self.partitions.get_mut(&partition) {
+                    known.is_paused = true;
+                    known.phase = Phase::SeekAt(now + RETRY_AFTER, now);
+                }
+            }
+            return;
         }
         self.wake_leaders(&paused);
     }
@@ -143,7 +147,7 @@ impl Thread<'_> {
             return;
         }
         let list = self.list(partitions, |_| Offset::End);
-        let ends = match self.consumer.offsets_for_times(list, WAKE_TIMEOUT) {
+        let ends = match self.member.wake_leaders(list, WAKE_TIMEOUT) {
             Ok(ends) => ends,
             Err(error) => {
                 debug!(self.parts.log, "leaders not woken"; "error" => %error);
@@ -185,12 +189,18 @@ impl Thread<'_> {
             return;
         };
         while let Some(block) = self.outbox.pop_front() {
-            match blocks.try_send(block) {
-                Ok(()) => {}
-                Err(TrySendError::Full(block)) => {
-                    return self.outbox.push_front(block);
+            let handed = fault::on_thread(Step::HandBlock, || match blocks.try_send(block) {
+                Ok(()) => Ok(None),
+                Err(TrySendError::Full(block)) => Ok(Some(block)),
+                Err(TrySendError::Closed(_)) => Err(Gone),
+            });
+            match handed {
+                Ok(None) => {}
+                Ok(Some(block)) => return self.outbox.push_front(block),
+                Err(Gone) => {
+                    self.is_heard = false;
+                    return self.outbox.clear();
                 }
-                Err(TrySendError::Closed(_)) => return self.outbox.clear(),
             }
         }
         if self.is_draining {

@@ -91,6 +91,6 @@ impl Thread<'_> {
             Some(damage) => Event::Unreadable(Unreadable { claim, damage }),
             None => Event::Claim(partition),
         };
-        let _ = self.parts.events.send(event);
+        self.tell(event);
     }
 }

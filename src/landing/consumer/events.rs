@@ -1,10 +1,8 @@
 //! What librdkafka tells: assignments, errors of the client, statistics.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rdkafka::Message as _;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use slog::{debug, info, warn};
@@ -20,10 +18,10 @@ pub(super) const TOPIC_PLACE: &str = "kafka's topic";
 
 impl Thread<'_> {
     pub(super) fn events(&mut self) -> Option<Ended> {
-        let consumer = self.consumer.clone();
-        while let Some(polled) = consumer.poll(Duration::ZERO) {
-            match polled {
-                Ok(record) => self.misrouted(record.partition()),
+        loop {
+            match self.member.poll() {
+                Ok(None) => break,
+                Ok(Some(partition)) => self.misrouted(partition),
                 Err(error) => {
                     if let Some(ended) = self.client_error(&error, "") {
                         return Some(ended);
@@ -31,7 +29,7 @@ impl Thread<'_> {
                 }
             }
         }
-        while let Some(notice) = self.consumer.context().next_notice() {
+        while let Some(notice) = self.member.next_notice() {
             match notice {
                 Notice::Assigned(partitions) => self.assigned(&partitions),
                 Notice::Revoked(partitions) => self.revoked(partitions),
@@ -49,7 +47,7 @@ impl Thread<'_> {
 
     /// A record on the consumer's own queue: its partition is no longer forwarded. It is paused and
     /// read again from our own next offset, through the right queue.
-    fn misrouted(&mut self, partition: i32) {
+    pub(super) fn misrouted(&mut self, partition: i32) {
         if (self.partitions.get(&partition)).is_none_or(|known| known.phase != Phase::Reading) {
             return;
         }
@@ -87,7 +85,7 @@ impl Thread<'_> {
     }
 
     fn fatal(&mut self) -> Ended {
-        let (code, text) = match self.consumer.client().fatal_error() {
+        let (code, text) = match self.member.fatal_error() {
             Some((code, text)) => (Some(code), text),
             None => (None, "fatal".to_owned()),
         };
@@ -97,7 +95,7 @@ impl Thread<'_> {
                 let text = format!(
                     "another process joined with the instance_id {id}: give each process its own kafka.instance_id"
                 );
-                let _ = self.parts.events.send(Event::Fenced(text));
+                self.tell(Event::Fenced(text));
                 Ended::Failed
             }
             Some(RDKafkaErrorCode::UnreleasedInstanceId) => {
@@ -111,7 +109,7 @@ impl Thread<'_> {
                 Ended::Evicted
             }
             _ => {
-                let _ = self.parts.events.send(Event::Failed(format!(
+                self.tell(Event::Failed(format!(
                     "kafka's consumer cannot go on: {text}"
                 )));
                 Ended::Failed

@@ -10,7 +10,7 @@
 //! on its claim's answer it is sought and resumed. A logical offset (END, BEGINNING, "stored") is
 //! never assigned or sought: its look-up, outdated meanwhile, is made again later and jumps there.
 //!
-//! In the order of a turn: [`client`] makes the consumer; [`events`] and [`assignment`] hear what
+//! In the order of a turn: [`client`] makes the [`member`] of the group; [`events`] and [`assignment`] hear what
 //! librdkafka tells, [`commands`] what the actors do; [`due`] does what its time has come for;
 //! [`records`] takes records, [`errors`] and [`positions`] what comes in their place.
 
@@ -20,6 +20,7 @@ mod commands;
 mod due;
 mod errors;
 mod events;
+mod member;
 mod positions;
 mod records;
 #[cfg(test)]
@@ -30,20 +31,21 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use slog::{Logger, info};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::fault::{self, Step};
 use crate::landing::claims::Claims;
 use crate::landing::consumer::assignment::Revoking;
+use crate::landing::consumer::member::Member;
 use crate::landing::layout::Layout;
 use crate::landing::partition::{Partition, Phase, Purse};
-use crate::landing::queue::{Batch, BatchQueue};
+use crate::landing::queue::Batch;
 use crate::landing::rebalance::Context;
-use crate::messages::{Command, RecordBlock, Unreadable};
+use crate::messages::{Command, Gone, RecordBlock, Unreadable};
 use crate::status::{Pulse, Status};
 
 /// Blocks that wait for the pipeline beyond its own slots. More would only be memory.
@@ -106,6 +108,7 @@ pub(crate) fn run(mut parts: ThreadParts) {
     let session = parts.session;
     let mut since = Instant::now();
     loop {
+        parts.pulse.works();
         let ended = match Thread::start(&mut parts) {
             Ok(mut thread) => {
                 let ended = thread.poll_until_end();
@@ -144,8 +147,7 @@ pub(crate) fn run(mut parts: ThreadParts) {
 /// The thread's state.
 struct Thread<'a> {
     parts: &'a mut ThreadParts,
-    queue: BatchQueue<Context>,
-    consumer: Arc<BaseConsumer<Context>>,
+    member: Member,
     purse: Purse,
     partitions: BTreeMap<i32, Partition>,
     /// Blocks that wait for a slot of the pipeline.
@@ -163,6 +165,8 @@ struct Thread<'a> {
     is_busy: bool,
     /// Whether the group has taken it.
     has_joined: bool,
+    /// The subscriber takes events and blocks.
+    is_heard: bool,
 }
 
 impl Thread<'_> {
@@ -180,7 +184,7 @@ impl Thread<'_> {
             self.hand_on_due(now);
             self.flush();
             self.give_back(now);
-            if self.parts.events.is_closed() {
+            if !self.is_heard || self.parts.events.is_closed() {
                 return Ended::Left;
             }
             self.records();
@@ -215,18 +219,25 @@ impl Thread<'_> {
         }
     }
 
+    /// Tells the subscriber; without one the thread ends.
+    fn tell(&mut self, event: Event) {
+        let events = &self.parts.events;
+        let told = fault::on_thread(Step::HandEvent, || events.send(event).map_err(|_| Gone));
+        self.is_heard &= told.is_ok();
+    }
+
     /// Unassigns before the consumer is destroyed, which would hang on assigned partitions.
     fn leave(mut self) {
-        self.consumer.context().leave();
+        self.member.leave();
         self.stalled = None;
         if self.is_draining {
             self.parts.blocks = None;
         }
         let assigned: Vec<i32> = self.partitions.keys().copied().collect();
         // After a fatal error librdkafka may wait for an answer that was never given.
-        let has_failed = self.consumer.client().fatal_error().is_some();
+        let has_failed = self.member.fatal_error().is_some();
         if has_failed || !assigned.is_empty() || self.revoking.is_some() {
-            self.unassign(assigned);
+            self.unassign(Step::Leave, assigned);
         }
         self.parts.pulse.waits("the end of the consumer");
     }

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
 use slog::warn;
 
 use crate::landing::consumer::Thread;
@@ -50,7 +49,7 @@ impl Thread<'_> {
         if !self.partitions.values().any(silent) {
             return;
         }
-        let Ok(positions) = self.consumer.position() else {
+        let Ok(positions) = self.member.positions() else {
             return;
         };
         let mut jumped = Vec::new();

@@ -3,6 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::KafkaError;
+use slog::warn;
+
 use crate::landing::consumer::positions::open_transaction_place;
 use crate::landing::consumer::{OUTBOX_MAX, Thread};
 use crate::landing::partition::Phase;
@@ -35,15 +38,28 @@ impl Thread<'_> {
             return std::thread::sleep(FULL_WAIT);
         }
         let was_busy = self.is_busy;
-        let batch = self.queue.take(match was_busy || self.revoking.is_some() {
+        let timeout = match was_busy || self.revoking.is_some() {
             true => TAKE_TIMEOUT_BUSY,
             false => TAKE_TIMEOUT,
-        });
+        };
+        let batch = match self.member.take(timeout) {
+            Ok(batch) => batch,
+            Err(error) => return self.not_taken(&error),
+        };
         self.is_busy = batch.len() > 0;
         let is_idle = !self.is_busy && !was_busy;
         self.take(batch, 0);
         self.reread(is_idle);
         self.positions();
+    }
+
+    /// Records may be gone from librdkafka's queue that we do not have.
+    fn not_taken(&mut self, error: &KafkaError) {
+        warn!(self.parts.log, "records not taken, they are read again"; "error" => %error);
+        let partitions: Vec<i32> = self.partitions.keys().copied().collect();
+        for partition in partitions {
+            self.misrouted(partition);
+        }
     }
 
     fn take(&mut self, batch: Batch<Context>, first: usize) {
