@@ -6,7 +6,7 @@ use crate::store::{Condition, ETag};
 
 use super::Now;
 use super::batch::{BeginRefused, Intent, begun, holes, is_other_log, landed, stopped};
-use super::checkpoint::{Checkpoint, LastRecord};
+use super::checkpoint::{Checkpoint, LastRecord, Pending};
 use super::claim::{Claimed, Terms};
 use super::keys::Names;
 use super::swap::SwapOutcome;
@@ -233,14 +233,32 @@ impl Work {
             }
             Request::Landed { next, .. } => {
                 let pending = self.held.checkpoint.pending.as_ref();
-                let left = pending.and_then(|pending| {
-                    let gap = pending.gap.filter(|gap| gap[1] > pending.end)?;
-                    Some(self.gap_intent(pending.end, [pending.end, gap[1]]))
-                });
+                let left = pending.and_then(|pending| self.gap_left(pending));
                 left.or_else(|| next.clone())
             }
             Request::Holes { .. } | Request::Upset(_) | Request::Stop(_) => None,
         }
+    }
+
+    /// What is left of a gap behind its pending range, where that lay: whether the configured
+    /// folders and columns fit what is there, only a claim without a pending range has found out.
+    fn gap_left(&self, pending: &Pending) -> Option<Intent> {
+        let gap = pending.gap.filter(|gap| gap[1] > pending.end)?;
+        let root = self.held.checkpoint.roots.last()?;
+        let (start, end) = (pending.end, gap[1]);
+        let names = Names {
+            dead_letters: root.dead_letters.clone(),
+            ..self.names.clone()
+        };
+        Some(Intent {
+            start,
+            end,
+            keys: vec![names.dead_letters_file(self.terms.partition, start, end)],
+            layout: pending.layout.clone(),
+            gap: Some([start, end]),
+            data: root.data.clone(),
+            dead_letters: root.dead_letters.clone(),
+        })
     }
 
     fn gap_intent(&self, start: i64, gap: [i64; 2]) -> Intent {
@@ -356,9 +374,9 @@ impl Work {
         let checkpoint = &self.held.checkpoint;
         match &self.request {
             Request::Stop(cause) => cause.clone(),
-            Request::Upset(UpsetReason::Foreign { key, why }) => format!(
-                "foreign: {key} is not an object of this batch: {why}; move it away, or name another folder"
-            ),
+            Request::Upset(UpsetReason::Foreign { key, why }) => {
+                format!("foreign: {key} is not an object of this batch: {why}; move it away")
+            }
             _ => {
                 let end = checkpoint
                     .pending

@@ -1,8 +1,8 @@
 use super::*;
-use crate::config::Start;
-use crate::landing::protocol::checkpoint::Pending;
+use crate::config::{ColumnType, Start};
+use crate::landing::protocol::checkpoint::ROOTS_MAX;
 use crate::landing::protocol::samples::{
-    checkpoint, last_record, layout, now, pending, root, topic,
+    checkpoint, column, last_record, layout, layout_of, now, pending, root, topic,
 };
 
 fn terms() -> Terms {
@@ -178,6 +178,43 @@ fn the_rest_of_a_gap_is_a_batch_of_its_own_before_any_other() {
     assert_eq!((next.next_offset, begun.end), (210, 230));
     assert_eq!(begun.gap, Some([210, 230]));
     assert_eq!(begun.keys, [names().dead_letters_file(0, 210, 230)]);
+}
+
+#[test]
+fn the_rest_of_a_gap_stays_in_the_folders_and_columns_of_its_range() {
+    let mut pending = pending(210);
+    pending.gap = Some([205, 230]);
+    let lost = Some([205, 210]);
+    let mut held = held(Some(pending.clone()), Task::Replay { lost });
+    let roots = (1..=ROOTS_MAX as i64).map(|n| root(n, &format!("data-{n}"), "old-dead"));
+    held.checkpoint.roots = roots.collect();
+    let before = held.checkpoint.clone();
+    let request = Request::Landed {
+        last: None,
+        next: None,
+    };
+    let mut configured = terms();
+    configured.data = "elsewhere".into();
+    configured.dead_letters = "elsewhere-dead".into();
+    configured.layout = layout_of(vec![column("new", ColumnType::Bool, false)]);
+    let (mut work, action) = Work::new(configured, names(), held, request, &now());
+    assert_eq!(action, WorkAction::AskTopic);
+    let WorkAction::Swap { checkpoint, .. } = work.step(WorkEvent::Topic(topic()), &now()) else {
+        panic!("no swap");
+    };
+    let begun = checkpoint.pending.unwrap();
+    assert_eq!(
+        (&checkpoint.roots, &checkpoint.columns),
+        (&before.roots, &before.columns)
+    );
+    assert_eq!(
+        (begun.gap, begun.layout),
+        (Some([210, 230]), pending.layout)
+    );
+    let [key] = &begun.keys[..] else {
+        panic!("{:?}", begun.keys);
+    };
+    assert!(key.starts_with("old-dead/iss-"), "{key}");
 }
 
 #[test]
