@@ -25,6 +25,8 @@ mod endpoint;
 #[doc(hidden)]
 pub mod faulty;
 #[cfg(test)]
+mod faulty_bucket;
+#[cfg(test)]
 mod faulty_servers;
 pub mod local;
 pub mod memory;
