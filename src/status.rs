@@ -434,12 +434,17 @@ impl Pulse {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What it waits for; empty: it works.
+    /// What it waits for; empty: it works. Where pieces of its work are under way, what one of them
+    /// waits for, if all of them wait.
     pub fn waits_for(&self) -> &'static str {
-        *self
-            .waits_for
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let pieces = self.pieces();
+        let working = pieces.iter().find(|piece| piece.waits_for().is_empty());
+        let shown = working.or(pieces.first());
+        shown.map_or_else(|| self.own_wait(), |piece| piece.waits_for())
+    }
+
+    fn own_wait(&self) -> &'static str {
+        *lock(&self.waits_for)
     }
 
     /// Milliseconds since it last made progress or began to wait; where pieces of its work are
@@ -468,7 +473,7 @@ impl Pulse {
     /// Whether it works without progress for longer than this.
     pub fn is_hung(&self, heartbeat: std::time::Duration) -> bool {
         let is_silent =
-            self.waits_for().is_empty() && u128::from(self.own_silent_ms()) > heartbeat.as_millis();
+            self.own_wait().is_empty() && u128::from(self.own_silent_ms()) > heartbeat.as_millis();
         is_silent || self.pieces().iter().any(|piece| piece.is_hung(heartbeat))
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Context, Handler, ResponseActFuture};
 use slog::{Logger, error};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::config::Config;
 use crate::fault::Stepped;
@@ -38,13 +38,16 @@ use crate::status::{PartitionState, Pulse, Status};
 
 mod asking;
 mod claiming;
+mod replaying;
+
+use replaying::Replaying;
 
 /// After another writer was faster the partition is claimed again within this and twice this:
 /// long enough for the winner, if it lives, to have told us that it has the partition.
 const FENCED_RETRY: Duration = Duration::from_secs(2);
 
 /// What the checkpoint actor is made with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CheckpointParts {
     /// The configuration.
     pub config: Arc<Config>,
@@ -72,22 +75,28 @@ pub struct CheckpointParts {
 
 /// The actor. Its work for different partitions interleaves; that for one partition does not.
 #[derive(Debug)]
-pub struct CheckpointActor(Rc<Desk>);
+pub struct CheckpointActor(Desk);
 
+/// What a piece of work has at hand: its own life sign, and what all of them share.
 #[derive(Debug)]
 struct Desk {
     parts: CheckpointParts,
     names: Names,
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
     /// What we hold of each partition. The lock is held for a whole operation.
     held: RefCell<HashMap<i32, Rc<Mutex<Option<Held>>>>>,
     /// Offsets that the next replay of a partition must place among the dead letters.
     forced: RefCell<HashMap<i32, OffsetSet>>,
     /// Counts claims and releases of a partition: a claim that was overtaken is dropped.
     turns: RefCell<HashMap<i32, u64>>,
-    /// Wakes claims that wait for the one before them to close.
+    /// Wakes claims that wait for another to close or to end.
     closed: Notify,
-    /// Work under way.
-    working: RefCell<usize>,
+    /// The replay that was begun last.
+    replaying: RefCell<Option<Replaying>>,
     /// The consumer's thread is gone, and with it the generation.
     is_cut_off: Cell<bool>,
 }
@@ -96,35 +105,24 @@ impl CheckpointActor {
     /// An actor that holds nothing.
     pub fn new(parts: CheckpointParts) -> Self {
         let names = Names::of(&parts.config);
-        Self(Rc::new(Desk {
+        Self(Desk {
             parts,
             names,
-            held: RefCell::default(),
-            forced: RefCell::default(),
-            turns: RefCell::default(),
-            closed: Notify::new(),
-            working: RefCell::new(0),
-            is_cut_off: Cell::new(false),
-        }))
+            shared: Rc::default(),
+        })
     }
 
-    /// Does work as a future of the actor's own: its panic is the actor's.
+    /// Does work as a future of the actor's own: its panic is the actor's. Its life sign is its
+    /// own too: one that hangs must not be hidden by others that wait.
     fn work<T: 'static>(
         &self,
-        work: impl AsyncFnOnce(Rc<Desk>) -> T + 'static,
+        work: impl AsyncFnOnce(Desk) -> T + 'static,
     ) -> ResponseActFuture<Self, T> {
-        let desk = self.0.clone();
-        *desk.working.borrow_mut() += 1;
-        desk.parts.pulse.works();
+        let desk = self.0.for_piece();
         let work = async move { work(desk).await };
         Box::pin(wrap_future::<_, Self>(work).map(|done, actor, context| {
             let desk = &actor.0;
-            *desk.working.borrow_mut() -= 1;
-            match *desk.working.borrow() {
-                0 => desk.parts.pulse.waits("claims and batches"),
-                _ => desk.parts.pulse.works(),
-            }
-            if desk.is_cut_off.get() {
+            if desk.shared.is_cut_off.get() {
                 error!(desk.parts.log, "checkpoint actor ends"; "error" => "the consumer's thread is gone");
                 context.stop();
             }
@@ -159,7 +157,7 @@ impl Handler<Release> for CheckpointActor {
             self.0.next_turn(partition);
             self.0.set_state(partition, PartitionState::NotOurs);
         }
-        self.0.closed.notify_waiters();
+        self.0.shared.closed.notify_waiters();
     }
 }
 
@@ -208,7 +206,7 @@ impl Handler<Closed> for CheckpointActor {
 
     fn handle(&mut self, message: Closed, _: &mut Self::Context) {
         self.0.parts.claims.end(message.claim);
-        self.0.closed.notify_waiters();
+        self.0.shared.closed.notify_waiters();
     }
 }
 
@@ -221,19 +219,44 @@ impl Handler<Unreadable> for CheckpointActor {
 }
 
 impl Desk {
+    /// The same for one piece of work.
+    fn for_piece(&self) -> Self {
+        let pulse = self.parts.pulse.piece();
+        Self {
+            parts: CheckpointParts {
+                ledger: self.parts.ledger.of_piece(pulse.clone()),
+                kafka_patience: self.parts.kafka_patience.of_piece(pulse.clone()),
+                pulse,
+                ..self.parts.clone()
+            },
+            names: self.names.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+
     fn slot(&self, partition: i32) -> Rc<Mutex<Option<Held>>> {
-        self.held.borrow_mut().entry(partition).or_default().clone()
+        let mut held = self.shared.held.borrow_mut();
+        held.entry(partition).or_default().clone()
+    }
+
+    /// Waits for the work on the partition that came before.
+    async fn turn_at<'a>(&self, slot: &'a Mutex<Option<Held>>) -> MutexGuard<'a, Option<Held>> {
+        let _waiting = self
+            .parts
+            .pulse
+            .waiting("the work on its partition before it");
+        slot.lock().await
     }
 
     fn next_turn(&self, partition: i32) -> u64 {
-        let mut turns = self.turns.borrow_mut();
+        let mut turns = self.shared.turns.borrow_mut();
         let turn = turns.entry(partition).or_default();
         *turn += 1;
         *turn
     }
 
     fn is_overtaken(&self, partition: i32, turn: u64) -> bool {
-        self.turns.borrow().get(&partition) != Some(&turn)
+        self.shared.turns.borrow().get(&partition) != Some(&turn)
     }
 
     fn set_state(&self, partition: i32, state: PartitionState) {
@@ -256,6 +279,9 @@ impl Desk {
                     // What is lost behind the range is not this batch's.
                     lost: lost.map(|[from, to]| [from, to.min(pending.end)]),
                 };
+                let end = pending.end;
+                let replaying = Replaying::new(claim, end);
+                self.shared.replaying.replace(Some(replaying));
                 (PartitionState::Replaying, Purpose::Replay(Arc::new(replay)))
             }
             _ => (PartitionState::Landing, Purpose::Land { begin: start }),

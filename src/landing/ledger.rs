@@ -15,13 +15,14 @@ use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT, Sibling};
 use crate::landing::protocol::claim::Found;
 use crate::landing::protocol::keys::{Names, encoded_group};
 use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
+use crate::status::Pulse;
 use crate::store::conditions::{
     ConditionsError, honours_conditions, probe_name, refuses_to_create_on_match,
 };
 use crate::store::{Condition, ObjectStore, StoreError};
 
 /// The checkpoints of one group and topic.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     store: Stepped<dyn ObjectStore>,
     names: Names,
@@ -29,9 +30,9 @@ pub struct Ledger {
     log: Logger,
     /// Listings, by prefix, with the time at which each began: partitions claimed together share
     /// one.
-    listings: Mutex<HashMap<String, Listing>>,
+    listings: Arc<Mutex<HashMap<String, Listing>>>,
     /// Whether the server was found to honour conditions.
-    is_fit: Mutex<bool>,
+    is_fit: Arc<Mutex<bool>>,
 }
 
 /// When a listing began, and the keys.
@@ -59,8 +60,16 @@ impl Ledger {
             names,
             patience,
             log,
-            listings: Mutex::default(),
-            is_fit: Mutex::default(),
+            listings: Arc::default(),
+            is_fit: Arc::default(),
+        }
+    }
+
+    /// The same, on behalf of one piece of an actor's work.
+    pub fn of_piece(&self, pulse: Arc<Pulse>) -> Self {
+        Self {
+            patience: self.patience.of_piece(pulse),
+            ..self.clone()
         }
     }
 
@@ -175,6 +184,7 @@ impl Ledger {
     /// with a key that nothing lies under. A server that was found out may be mended: the next
     /// claim looks again.
     pub async fn unfit(&self, partition: i32, checkpoint: &Checkpoint) -> Option<String> {
+        let _waiting = self.patience.waiting();
         let mut is_fit = self.is_fit.lock().await;
         if *is_fit {
             return None;
@@ -250,6 +260,7 @@ impl Ledger {
 
     /// All keys below a prefix, by a listing that began after `since`.
     async fn list(&self, step: Step, prefix: &str, since: Instant) -> Arc<Vec<String>> {
+        let _waiting = self.patience.waiting();
         let mut listings = self.listings.lock().await;
         if let Some((_, keys)) = listings.get(prefix).filter(|(began, _)| *began > since) {
             return keys.clone();

@@ -302,3 +302,25 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_and_a_record_alone_may_exceed_the_budget() {
+        const LIMIT: u64 = 10 * GRANT_STEP_BYTES;
+        let budget = Budget::new(LIMIT);
+        let purse = Purse::new(budget.clone(), GRANT_STEP_BYTES);
+        let landing = purse.take(LIMIT / 2, false).unwrap();
+        assert!(purse.take(LIMIT, false).is_none(), "not beside others");
+        let replay = purse.take(2 * LIMIT, true).unwrap();
+        let another = purse.take(2 * LIMIT, true).unwrap();
+        assert!(purse.take(1, false).is_none(), "others wait meanwhile");
+        drop((landing, replay, another));
+        let alone = purse.take(2 * LIMIT, false).unwrap();
+        assert!(purse.take(1, false).is_none());
+        drop(alone);
+        assert!(purse.take(1, false).is_some());
+    }
+}

@@ -63,9 +63,15 @@ impl Patience {
         }
     }
 
+    /// From now on, until the guard is dropped, the actor waits for this place: for who asks it
+    /// already.
+    pub fn waiting(&self) -> Waiting {
+        self.pulse.waiting(self.inner.place)
+    }
+
     /// A question about to be asked: from now on the actor waits for this place.
     pub fn ask(&self) -> Asking {
-        let waiting = self.pulse.waiting(self.inner.place);
+        let waiting = self.waiting();
         Asking {
             patience: self.clone(),
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),

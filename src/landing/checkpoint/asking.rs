@@ -24,7 +24,7 @@ impl Desk {
     /// Does what is asked of a claim's checkpoint, if the claim still counts.
     pub(super) async fn ask(&self, claim: ClaimId, request: Request) -> Sealed {
         let slot = self.slot(claim.partition);
-        let mut slot = slot.lock().await;
+        let mut slot = self.turn_at(&slot).await;
         let Some(held) = self.current(&slot, claim) else {
             return Sealed::Dropped;
         };
@@ -43,7 +43,7 @@ impl Desk {
         if let Some(offset) = commit {
             if is_landed {
                 self.parts.pulse.works();
-                self.forced.borrow_mut().remove(&claim.partition);
+                self.shared.forced.borrow_mut().remove(&claim.partition);
             }
             let partition = claim.partition;
             self.command(Command::Commit { partition, offset }).await;
@@ -119,7 +119,7 @@ impl Desk {
             Ending::Forced(offsets) => {
                 warn!(self.parts.log, "objects of a batch hold other records than ours would, the rest becomes dead letters";
                     "partition" => partition, "records" => offsets.len());
-                let mut forced = self.forced.borrow_mut();
+                let mut forced = self.shared.forced.borrow_mut();
                 let known = forced.entry(partition).or_default();
                 *known = known.union(&offsets);
                 Duration::ZERO
@@ -143,7 +143,7 @@ impl Desk {
             }
         };
         self.parts.claims.end(claim);
-        self.closed.notify_waiters();
+        self.shared.closed.notify_waiters();
         self.command(Command::Reclaim { claim, after }).await;
     }
 
@@ -163,7 +163,7 @@ impl Desk {
 
     async fn command(&self, command: Command) {
         if self.parts.commands.send(command).await.is_err() {
-            self.is_cut_off.set(true);
+            self.shared.is_cut_off.set(true);
         }
     }
 
@@ -173,12 +173,12 @@ impl Desk {
         let partition = claim.partition;
         let held = {
             let slot = self.slot(partition);
-            let slot = slot.lock().await;
+            let slot = self.turn_at(&slot).await;
             self.current(&slot, claim)
         };
         self.wait_until_closed(partition).await;
         let slot = self.slot(partition);
-        let mut slot = slot.lock().await;
+        let mut slot = self.turn_at(&slot).await;
         let newest = slot
             .as_ref()
             .filter(|newest| claim_id(partition, newest) == claim)

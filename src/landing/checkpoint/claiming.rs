@@ -31,7 +31,7 @@ impl Desk {
     pub(super) async fn claim(&self, partition: i32, turn: u64) -> ClaimAnswer {
         self.wait_until_closed(partition).await;
         let slot = self.slot(partition);
-        let mut slot = slot.lock().await;
+        let mut slot = self.turn_at(&slot).await;
         if self.is_overtaken(partition, turn) {
             return ClaimAnswer::Dropped;
         }
@@ -92,6 +92,9 @@ impl Desk {
                 from,
                 lost,
             } => {
+                if !self.replay_turn(partition, turn).await {
+                    return Some(ClaimAnswer::Dropped);
+                }
                 let task = Task::Replay { lost };
                 let held = Held {
                     checkpoint,
@@ -120,16 +123,15 @@ impl Desk {
     /// is in memory may be all that is left of the records.
     pub(super) async fn wait_until_closed(&self, partition: i32) {
         loop {
-            let held = self
-                .slot(partition)
-                .lock()
-                .await
-                .as_ref()
-                .map(|held| claim_id(partition, held));
+            let slot = self.slot(partition);
+            let held = {
+                let held = self.turn_at(&slot).await;
+                held.as_ref().map(|held| claim_id(partition, held))
+            };
             let Some(claim) = held.filter(|claim| self.parts.claims.is_current(*claim)) else {
                 return;
             };
-            let closed = self.closed.notified();
+            let closed = self.shared.closed.notified();
             if !self.parts.claims.is_current(claim) {
                 return;
             }
@@ -301,12 +303,8 @@ impl Desk {
         };
         let layout = Arc::new(pending.layout.clone());
         let end = pending.end;
-        let forced = self
-            .forced
-            .borrow()
-            .get(&partition)
-            .cloned()
-            .unwrap_or_default();
+        let forced = self.shared.forced.borrow();
+        let forced = forced.get(&partition).cloned().unwrap_or_default();
         let claim = self.hold(slot, partition, held);
         info!(self.parts.log, "partition claimed, a batch that was begun is read again";
             "partition" => partition, "epoch" => claim.epoch, "offset" => from, "end" => end);
