@@ -68,6 +68,35 @@ fn occurrences() -> Vec<(Kind, u64)> {
         .collect()
 }
 
+#[test]
+fn every_test_that_the_page_of_rules_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/landing.md")).unwrap();
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                None => folders.extend(path.is_dir().then_some(path)),
+                Some("rs") => sources.push_str(&std::fs::read_to_string(&path).unwrap()),
+                Some(_) => {}
+            }
+        }
+    }
+    // Paths and keys are no sentences: a test's name has at least three words.
+    let named = page.split('`').skip(1).step_by(2);
+    let tests: Vec<&str> = named
+        .filter(|name| name.matches('_').count() >= 2 && !name.contains(['/', '.']))
+        .collect();
+    assert!(tests.len() > 50, "{tests:?}");
+    let missing: Vec<_> = tests
+        .into_iter()
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
 /// Runs each case by itself and says which failed.
 fn all_hold(cases: impl Iterator<Item = (String, Box<dyn FnOnce()>)>) {
     let (mut count, mut failed) = (0, Vec::new());

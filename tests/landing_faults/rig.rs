@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use groundtrack::budget::Budget;
 use groundtrack::config::{Column, ColumnSource, ColumnType, Config};
 use groundtrack::demo;
+use groundtrack::fault;
 use groundtrack::generation::{ActorSet, Generation};
 use groundtrack::landing::claims::Claims;
 use groundtrack::landing::layout::Layout;
@@ -35,8 +36,31 @@ const MAX_ROWS: u64 = 5;
 /// Of the clock that jumps: no case waits so long unless it waits for ever.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// Planned faults of the actors are the process's: such a case runs alone.
+static FAULTS: RwLock<()> = RwLock::new(());
+
 /// Runs a case on a clock that jumps over every wait.
 pub fn run<T>(case: impl Future<Output = T>) -> T {
+    let _shared = FAULTS.read().unwrap_or_else(PoisonError::into_inner);
+    on_a_jumping_clock(case)
+}
+
+/// Runs a case that plans faults of the actors.
+pub fn run_alone<T>(case: impl Future<Output = T>) -> T {
+    let _alone = FAULTS.write().unwrap_or_else(PoisonError::into_inner);
+    let _cleared = Cleared;
+    on_a_jumping_clock(case)
+}
+
+struct Cleared;
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        fault::clear();
+    }
+}
+
+fn on_a_jumping_clock<T>(case: impl Future<Output = T>) -> T {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

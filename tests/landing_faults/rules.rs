@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use groundtrack::config::{ColumnType, PartitionUnit};
+use groundtrack::config::{ColumnType, PartitionUnit, Skip};
+use groundtrack::fault;
 use groundtrack::landing::ledger::encode;
 use groundtrack::landing::parquet_file::read_back;
 use groundtrack::landing::protocol::batch::Intent;
@@ -17,7 +18,7 @@ use groundtrack::store::memory::MemoryStore;
 use groundtrack::store::{Condition, ObjectStore, StoreError};
 
 use crate::cut;
-use crate::rig::{Ended, Rig, run};
+use crate::rig::{Ended, Rig, run, run_alone};
 
 fn stopped(ended: Ended) -> String {
     match ended {
@@ -499,5 +500,144 @@ fn a_checkpoint_of_nothing_but_its_claim_reads_back() {
             .unwrap()
             .body;
         assert_eq!(encode(&held), body);
+    });
+}
+
+/// Both partitions begin a batch and die before anything of it is uploaded.
+async fn two_die_after_begin(rig: &Rig) {
+    for occurrence in [1, 2] {
+        rig.store
+            .plan(Kind::ObjectCreate, occurrence, Fault::HeldBefore);
+    }
+    let member = rig.member();
+    let both_held = async {
+        while rig.store.fired() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = async { tokio::join!(member.land(0), member.land(1)) } => panic!("{ended:?}"),
+        () = both_held => {}
+    }
+    member.kill().await;
+    rig.store.release();
+}
+
+#[test]
+fn replays_run_one_at_a_time() {
+    run(async {
+        let rig = Rig::new(8);
+        two_die_after_begin(&rig).await;
+        let member = rig.member();
+        let ClaimAnswer::Replay {
+            claim,
+            end,
+            layout,
+            forced,
+            ..
+        } = member.claim(0).await
+        else {
+            panic!("no replay");
+        };
+        let mut second = std::pin::pin!(member.claim(1));
+        let waited = tokio::time::timeout(Duration::from_secs(5), &mut second).await;
+        assert!(waited.is_err(), "{waited:?}");
+        // Only replays wait.
+        landing(member.claim(2).await);
+        member
+            .send(member.block(claim, 0, end, Some((layout, forced))))
+            .await;
+        assert_eq!(member.end_of(claim).await, Some(Duration::ZERO));
+        let ClaimAnswer::Replay { claim, .. } = second.await else {
+            panic!("no replay");
+        };
+        let partitions = vec![claim.partition];
+        member
+            .stages
+            .checkpoint
+            .send(Release { partitions })
+            .await
+            .unwrap();
+        let (first, second) = tokio::join!(member.land(0), member.land(1));
+        assert_eq!((first, second), (Ended::Landed, Ended::Landed));
+        rig.audit(0).await;
+        rig.audit(1).await;
+    });
+}
+
+#[test]
+fn a_replay_that_gets_nothing_from_kafka_does_not_hold_up_the_others_for_ever() {
+    run(async {
+        let rig = Rig::new(8);
+        two_die_after_begin(&rig).await;
+        let member = rig.member();
+        let ClaimAnswer::Replay { claim, .. } = member.claim(0).await else {
+            panic!("no replay");
+        };
+        assert_eq!(member.land(1).await, Ended::Landed);
+        assert!(member.claims.is_current(claim));
+        rig.audit(1).await;
+    });
+}
+
+/// A loss that reaches behind the range that was begun: what is left of it is landed, the word is
+/// asked for once, and it passes all of it.
+#[test]
+fn one_word_passes_a_loss_within_a_begun_range_and_behind_it() {
+    run(async {
+        let mut rig = Rig::new(14);
+        let keys = dies_after_begin(&rig).await;
+        rig.kafka.state().low = 8;
+        let cause = stopped(rig.member().land(0).await);
+        assert!(cause.contains("first_offset = 0"), "{cause}");
+        let held = rig.witness.checkpoint(0).await.unwrap();
+        assert_eq!((held.next_offset, held.pending.unwrap().gap), (0, None));
+        let dead_letters = keys.last().unwrap();
+        for key in &keys {
+            let is_there = rig.witness.head(key).await.is_ok();
+            assert_eq!(is_there, key != dead_letters, "{key}");
+        }
+        for (first_offset, lands) in [(5, false), (0, true)] {
+            rig.config.skip = vec![Skip {
+                topic: "t".into(),
+                partition: 0,
+                first_offset,
+            }];
+            let ended = rig.member().land(0).await;
+            assert_eq!(ended == Ended::Landed, lands, "{first_offset}: {ended:?}");
+        }
+        let footers = rig.audit(0).await;
+        assert_eq!(footers[dead_letters].file.gap, Some([0, 5]));
+        let behind = footers.values().find(|footer| footer.batch.start == 5);
+        assert_eq!(behind.unwrap().file.gap, Some([5, 8]));
+    });
+}
+
+#[test]
+fn a_piece_of_work_that_hangs_is_seen_while_another_waits_for_the_store() {
+    run_alone(async {
+        let rig = Rig::new(8);
+        rig.store.plan(Kind::Get, 1, Fault::HeldBefore);
+        let member = rig.member();
+        let pulse = member.status.group("landing").pulse("checkpoint");
+        let hangs = async {
+            rig.store.until_held().await;
+            assert_eq!(pulse.waits_for(), "the store's checkpoints");
+            assert!(!pulse.is_hung(Duration::ZERO), "what waits does not hang");
+            fault::plan("checkpoint=hang@1");
+            let seen = async {
+                while !pulse.is_hung(Duration::from_millis(5)) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                answer = member.claim(1) => panic!("{answer:?}"),
+                () = seen => {}
+            }
+        };
+        tokio::select! {
+            answer = member.claim(0) => panic!("{answer:?}"),
+            () = hangs => {}
+        }
     });
 }
