@@ -21,7 +21,7 @@ mod way;
 pub use self::step::Step;
 #[cfg(debug_assertions)]
 pub use self::step::{By, Row, Then};
-pub(crate) use self::stepped::Stepped;
+pub use self::stepped::Stepped;
 pub use self::way::Way;
 
 #[cfg(debug_assertions)]

@@ -58,7 +58,7 @@ pub struct CheckpointParts {
     /// The checkpoints in the store.
     pub ledger: Ledger,
     /// What Kafka is asked.
-    pub(crate) broker: Stepped<dyn Broker>,
+    pub broker: Stepped<dyn Broker>,
     /// Patience with Kafka.
     pub kafka_patience: Patience,
     /// Which claims count: this actor says so.
@@ -323,4 +323,118 @@ fn claim_id(partition: i32, held: &Held) -> ClaimId {
 /// Between once and twice as long: two writers that were fenced at once must not meet again.
 fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(1.0 + fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use slog::o;
+
+    use super::*;
+    use crate::landing::broker::{BrokerError, Met, RecordAt, TopicView};
+    use crate::landing::protocol::batch::Intent;
+    use crate::landing::protocol::upload::UpsetReason;
+    use crate::store::ObjectStore;
+    use crate::store::memory::MemoryStore;
+
+    /// An empty log of one partition.
+    #[derive(Debug)]
+    struct Empty;
+
+    #[async_trait]
+    impl Broker for Empty {
+        async fn topic(&self) -> Result<Option<TopicView>, BrokerError> {
+            Ok(Some(TopicView {
+                cluster_id: "c".into(),
+                topic_id: "t".into(),
+                partitions: 1,
+            }))
+        }
+
+        async fn watermarks(&self, _: i32) -> Result<(i64, i64), BrokerError> {
+            Ok((0, 0))
+        }
+
+        async fn offset_for_time(&self, _: i32, _: i64) -> Result<Option<i64>, BrokerError> {
+            Ok(None)
+        }
+
+        async fn committed(&self, _: i32) -> Result<Option<i64>, BrokerError> {
+            Ok(None)
+        }
+
+        async fn record_at(&self, _: i32, _: i64) -> Result<RecordAt, BrokerError> {
+            Ok(RecordAt::NotCompared)
+        }
+
+        async fn first_at(&self, _: i32, _: i64) -> Result<Met, BrokerError> {
+            Ok(Met::End)
+        }
+    }
+
+    fn desk(store: &Arc<MemoryStore>) -> Desk {
+        let config = crate::testing::config();
+        let (status, log) = (Status::new(), Logger::root(slog::Discard, o!()));
+        let pulse = status.group("landing").pulse("checkpoint");
+        let patience = Patience::new("here", status.clone(), pulse.clone(), log.clone());
+        let shared: Arc<dyn ObjectStore> = store.clone();
+        let names = Names::of(&config);
+        let parts = CheckpointParts {
+            layout: Layout::of(&config),
+            config: Arc::new(config),
+            writer: "w".into(),
+            ledger: Ledger::new(Stepped::new(shared), names, patience.clone(), log.clone()),
+            broker: Stepped::new(Arc::new(Empty)),
+            kafka_patience: patience,
+            claims: Claims::default(),
+            commands: std::sync::mpsc::channel().0.into(),
+            status,
+            pulse,
+            log,
+        };
+        CheckpointActor::new(parts).0
+    }
+
+    async fn claimed(desk: &Desk) -> ClaimId {
+        let turn = desk.next_turn(0);
+        match desk.claim(0, turn).await {
+            ClaimAnswer::Land { claim, .. } => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_an_ended_claim_is_dropped() {
+        let store = Arc::new(MemoryStore::new());
+        let desk = desk(&store);
+        let old = claimed(&desk).await;
+        desk.parts.claims.release(0);
+        let new = claimed(&desk).await;
+        assert!(new.epoch > old.epoch);
+        let key = desk.names.checkpoint(0);
+        let before = store.get(&key).await.unwrap();
+        let intent = Intent {
+            start: 0,
+            end: 8,
+            keys: vec!["dead_letters/x".into()],
+            layout: (*desk.parts.layout).clone(),
+            gap: None,
+            data: "parquet_files".into(),
+            dead_letters: "dead_letters".into(),
+        };
+        for request in [
+            Request::Begin(intent),
+            Request::Landed {
+                last: None,
+                next: None,
+            },
+            Request::Holes { to: 5 },
+            Request::Upset(UpsetReason::AwaitWord),
+        ] {
+            assert_eq!(desk.ask(old, request).await, Sealed::Dropped);
+        }
+        assert_eq!(store.get(&key).await.unwrap(), before);
+        assert!(desk.parts.claims.is_current(new));
+        assert_eq!(desk.ask(new, Request::Holes { to: 5 }).await, Sealed::Yes);
+    }
 }

@@ -16,6 +16,7 @@ use super::object_store_s3::ObjectStoreS3;
 use super::s3::S3Store;
 use super::s3::tests::hush;
 use super::{Condition, ETag, ObjectStore, SharedStore, StoreError};
+use crate::fault::{Step, Stepped};
 use crate::landing::ledger::{Ledger, decode};
 use crate::landing::patience::Patience;
 use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT};
@@ -226,7 +227,7 @@ fn ledger(store: SharedStore) -> Ledger {
         topic: "t".into(),
     };
     let patience = Patience::new("the store", status, pulse, log.clone());
-    Ledger::new(store, names, patience, log)
+    Ledger::new(Stepped::new(store), names, patience, log)
 }
 
 /// A create, then a replace; the mishap befalls the first put of that revision.
@@ -241,7 +242,9 @@ async fn swaps_whatever_happens(client: usize, mishap: Mishap, is_after: bool, r
         requests: 0,
     };
     let ledger = ledger(bucket.clients[client].clone());
-    let first = ledger.swap(0, &checkpoint(1), Condition::Absent).await;
+    let first = ledger
+        .swap(Step::ClaimSwap, 0, &checkpoint(1), Condition::Absent)
+        .await;
     // A 412 that is not true means another writer: the claim begins anew, which is safe.
     let lies = matches!(mishap, Mishap::Answers(412)) && !is_after;
     let SwapOutcome::Won(etag) = first else {
@@ -249,7 +252,7 @@ async fn swaps_whatever_happens(client: usize, mishap: Mishap, is_after: bool, r
         return;
     };
     let replaced = ledger
-        .swap(0, &checkpoint(2), Condition::Matches(etag))
+        .swap(Step::BeginSwap, 0, &checkpoint(2), Condition::Matches(etag))
         .await;
     let is_won = matches!(replaced, SwapOutcome::Won(_));
     assert_eq!(is_won, !(lies && revision == 2), "{case}: {replaced:?}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use groundtrack::budget::Budget;
 use groundtrack::config::{Column, ColumnSource, ColumnType, Config};
 use groundtrack::demo;
-use groundtrack::fault;
+use groundtrack::fault::{self, Stepped};
 use groundtrack::generation::{ActorSet, Generation};
 use groundtrack::landing::claims::Claims;
 use groundtrack::landing::layout::Layout;
@@ -19,7 +19,7 @@ use groundtrack::landing::protocol::footer::Footer;
 use groundtrack::landing::protocol::keys::Names;
 use groundtrack::landing::stages::{Shared, Stages};
 use groundtrack::messages::{
-    BlockEnd, Claim, ClaimAnswer, ClaimId, Command, RecordBlock, Records, STOPPED_RECHECK,
+    BlockEnd, Claim, ClaimAnswer, ClaimId, Command, RecordBlock, Records, Release, STOPPED_RECHECK,
 };
 use groundtrack::status::{PartitionState, Status};
 use groundtrack::store::ObjectStore;
@@ -156,9 +156,9 @@ impl Rig {
         let layout = Layout::of(&self.config);
         let shared = Shared {
             generation,
-            store,
-            broker: Arc::new(self.kafka.clone()),
-            commands,
+            store: Stepped::new(store),
+            broker: Stepped::new(Arc::new(self.kafka.clone())),
+            commands: commands.into(),
             claims: claims.clone(),
             budget: budget.clone(),
             layout: layout.clone(),
@@ -310,15 +310,18 @@ impl Member {
     }
 
     pub async fn claim(&self, partition: i32) -> ClaimAnswer {
-        self.stages
-            .checkpoint
-            .send(Claim { partition })
-            .await
-            .unwrap()
+        let claim = self.stages.checkpoint.claim.send(Claim { partition });
+        claim.await.unwrap()
+    }
+
+    pub async fn release(&self, partition: i32) {
+        let partitions = vec![partition];
+        let release = self.stages.checkpoint.release.send(Release { partitions });
+        release.await.unwrap();
     }
 
     pub async fn send(&self, block: RecordBlock) {
-        self.stages.flattener.send(block).await.unwrap();
+        self.stages.records.send(block).await.unwrap();
     }
 
     /// All that the log has of [from, to), which closes the claim.

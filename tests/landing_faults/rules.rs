@@ -8,11 +8,7 @@ use groundtrack::config::{ColumnType, PartitionUnit, Skip};
 use groundtrack::fault;
 use groundtrack::landing::ledger::encode;
 use groundtrack::landing::parquet_file::read_back;
-use groundtrack::landing::protocol::batch::Intent;
-use groundtrack::landing::protocol::upload::UpsetReason;
-use groundtrack::messages::{
-    Begin, ClaimAnswer, ClaimId, Command, Holes, Landed, Release, Sealed, Upset,
-};
+use groundtrack::messages::{ClaimAnswer, ClaimId, Command};
 use groundtrack::store::faulty::{CarelessStore, Carelessness, Fault, FaultyStore, Kind};
 use groundtrack::store::memory::MemoryStore;
 use groundtrack::store::{Condition, ObjectStore, StoreError};
@@ -270,46 +266,17 @@ fn two_groups_that_start_at_once_in_one_folder_do_not_both_land() {
     });
 }
 
-/// Every stage that a message can reach past its claim's end.
 #[test]
-fn messages_of_an_ended_claim_are_dropped_by_every_stage() {
+fn blocks_of_an_ended_claim_land_nowhere() {
     run(async {
         let rig = Rig::new(8);
         let member = rig.member();
         let (old, _) = landing(member.claim(0).await);
-        let partitions = vec![0];
-        member
-            .stages
-            .checkpoint
-            .send(Release { partitions })
-            .await
-            .unwrap();
+        member.release(0).await;
         let (new, from) = landing(member.claim(0).await);
         assert!(new.epoch > old.epoch);
         let before = rig.witness.checkpoint(0).await;
-
         member.send(member.block(old, 0, 8, None)).await;
-        let checkpoint = &member.stages.checkpoint;
-        let intent = Intent {
-            start: 0,
-            end: 8,
-            keys: vec!["dead_letters/x".into()],
-            layout: (*member.block(old, 0, 0, None).layout).clone(),
-            gap: None,
-            data: "parquet_files".into(),
-            dead_letters: "dead_letters".into(),
-        };
-        let begin = Begin { claim: old, intent };
-        assert_eq!(checkpoint.send(begin).await.unwrap(), Sealed::Dropped);
-        let landed = Landed {
-            claim: old,
-            last: None,
-            next: None,
-        };
-        assert_eq!(checkpoint.send(landed).await.unwrap(), Sealed::Dropped);
-        checkpoint.send(Holes { claim: old, to: 5 }).await.unwrap();
-        let reason = UpsetReason::AwaitWord;
-        checkpoint.send(Upset { claim: old, reason }).await.unwrap();
         assert_eq!(rig.witness.checkpoint(0).await, before);
         assert!(member.claims.is_current(new));
 
@@ -551,13 +518,7 @@ fn replays_run_one_at_a_time() {
         let ClaimAnswer::Replay { claim, .. } = second.await else {
             panic!("no replay");
         };
-        let partitions = vec![claim.partition];
-        member
-            .stages
-            .checkpoint
-            .send(Release { partitions })
-            .await
-            .unwrap();
+        member.release(claim.partition).await;
         let (first, second) = tokio::join!(member.land(0), member.land(1));
         assert_eq!((first, second), (Ended::Landed, Ended::Landed));
         rig.audit(0).await;
@@ -617,23 +578,22 @@ fn one_word_passes_a_loss_within_a_begun_range_and_behind_it() {
 fn a_piece_of_work_that_hangs_is_seen_while_another_waits_for_the_store() {
     run_alone(async {
         let rig = Rig::new(8);
-        rig.store.plan(Kind::Get, 1, Fault::HeldBefore);
+        rig.store.plan(Kind::Get, 2, Fault::HeldBefore);
         let member = rig.member();
+        let (other, _) = landing(member.claim(1).await);
         let pulse = member.status.group("landing").pulse("checkpoint");
         let hangs = async {
             rig.store.until_held().await;
             assert_eq!(pulse.waits_for(), "the store's checkpoints");
             assert!(!pulse.is_hung(Duration::ZERO), "what waits does not hang");
-            fault::plan("checkpoint=hang@1");
+            fault::plan("hand-command:before=hang");
+            member.send(member.block(other, 0, 8, None)).await;
             let seen = async {
                 while !pulse.is_hung(Duration::from_millis(5)) {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
-            tokio::select! {
-                answer = member.claim(1) => panic!("{answer:?}"),
-                () = seen => {}
-            }
+            seen.await;
         };
         tokio::select! {
             answer = member.claim(0) => panic!("{answer:?}"),
