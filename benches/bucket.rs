@@ -166,6 +166,7 @@ fn checkpoint(config: &Config, partition: i32, partitions: i32, next_offset: i64
             from_offset: 0,
             data: config.store.data.clone(),
             dead_letters: config.store.dead_letters.clone(),
+            columns: Vec::new(),
         }],
         stopped: None,
         adopted: None,

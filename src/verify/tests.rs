@@ -362,6 +362,7 @@ fn checkpoint(partition: i32, range: Range<i64>) -> (i32, Checkpoint) {
         from_offset,
         data: data.into(),
         dead_letters: dead.into(),
+        columns: Vec::new(),
     };
     let ours = identity(partition);
     let checkpoint = Checkpoint {

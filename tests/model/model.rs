@@ -244,7 +244,7 @@ impl Protocol {
             let store = state.store.clone();
             state.late.retain(|put| !store.is_idle(put));
         }
-        state.late.sort_by_cached_key(|put| hash_of(put));
+        state.late.sort_by_cached_key(hash_of);
     }
 
     fn spend(&self, state: &mut State, fate: Fate) {

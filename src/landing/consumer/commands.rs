@@ -73,7 +73,7 @@ impl Thread<'_> {
     /// session had ended, and whose answer to joining anew was lost, is another member to Kafka:
     /// by a commit of what it had before it would be fenced by itself, and end.
     fn commit(&self, partition: i32, offset: i64) {
-        if !self.partitions.contains_key(&partition) || self.consumer.assignment_lost() {
+        if !self.partitions.contains_key(&partition) || self.member.has_lost() {
             return;
         }
         let list = self.list(&[partition], |_| Offset::Offset(offset));

@@ -226,7 +226,7 @@ impl Writer {
             return;
         };
         match claim.step(event, &now()) {
-            ClaimAction::Done(claimed) => self.claimed(desk, *claimed, around),
+            ClaimAction::Done(claimed) => self.claimed(&desk, *claimed, around),
             ClaimAction::Swap {
                 mut checkpoint,
                 condition,
@@ -244,7 +244,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn claimed(&mut self, desk: Box<Desk>, claimed: Claimed, around: &mut Around<'_>) {
+    pub(super) fn claimed(&mut self, desk: &Desk, claimed: Claimed, around: &mut Around<'_>) {
         if desk.is_overtaken {
             return;
         }
