@@ -1,7 +1,7 @@
 //! `groundtrack adopt`: checkpoints for a group that does not begin at nothing.
 //!
 //! [`take_over`] goes on where a Spark Structured Streaming job ended: [`spark`] reads what the
-//! job left, [`takeover`] decides. [`from_files`] rebuilds lost checkpoints from the footers of our
+//! job left, [`takeover`] decides. [`from_files()`] rebuilds lost checkpoints from the footers of our
 //! own files: [`rebuild`] decides. Both only ever create checkpoints, and may be run again after
 //! a crash half-way. [`watch`] finds out whether somebody still writes.
 

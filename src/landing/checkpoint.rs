@@ -2,7 +2,7 @@
 //!
 //! Receives [`Claim`] and [`Release`] from the subscriber, [`Begin`], [`Landed`], [`Upset`] and
 //! [`Closed`] from the uploader, [`Holes`] from the accumulator, [`Unreadable`] from the
-//! subscriber. Sends [`Command`] to the consumer's thread: commit, claim again. Owns the claimed
+//! subscriber. Sends [`Command`](crate::messages::Command) to the consumer's thread: commit, claim again. Owns the claimed
 //! checkpoints with their versions. Whatever it decides, `protocol` decided. When it fails, the
 //! whole generation is restarted, and claims again what the bucket says.
 

@@ -8,7 +8,7 @@
 //!
 //! What is judged is pure: `scope` (what is to be proven), `batch` (objects, and what they hold
 //! together), `partition` (whether batches tile the range), `compare` (with Kafka's records).
-//! `checkpoints` and `topic` read; [`report`] tells. Its memory does not grow with the bucket: a
+//! `checkpoints` and `topic` read; `report` tells. Its memory does not grow with the bucket: a
 //! sort of fixed size ([`BUFFERED_MAX`](crate::inventory::sorted::BUFFERED_MAX) objects),
 //! [`READERS_MAX`] objects at once of which only offsets are kept, one batch that is judged, and
 //! what each partition comes to.

@@ -1,4 +1,4 @@
-//! A Spark Structured Streaming job: the files that it leaves ([`format`]), which of its batches
+//! A Spark Structured Streaming job: the files that it leaves ([`mod@format`]), which of its batches
 //! landed ([`logs`]), and all of it read ([`job`]).
 
 pub mod format;
