@@ -129,9 +129,7 @@ impl Accumulator {
     }
 
     fn has_batch_in_flight(&self, partition: i32) -> bool {
-        self.in_flight
-            .get(&partition)
-            .is_some_and(|shared| Arc::strong_count(shared) > 1)
+        has_batch_in_flight(&self.in_flight, partition)
     }
 
     /// Marks a closed batch as in flight, and remembers where the next one begins.
@@ -233,7 +231,13 @@ impl Accumulator {
 
     fn note_holes(&mut self, now: Instant, context: &mut Context<Self>) {
         let max_age = self.rotation.max_age;
-        for open in self.open.values_mut() {
+        // A checkpoint with a pending range notes no holes: they wait until that has landed.
+        let in_flight = &self.in_flight;
+        let quiet = self
+            .open
+            .iter_mut()
+            .filter(|(partition, _)| !has_batch_in_flight(in_flight, **partition));
+        for (_, open) in quiet {
             let Some(to) = open.holes_due(max_age, now) else {
                 continue;
             };
@@ -339,4 +343,11 @@ impl Handler<Drain> for Accumulator {
         let drained = self.parts.drain.send(Drain);
         Box::pin(wrap_future(async move { drained.await? }))
     }
+}
+
+/// Whether batches of the partition are on their way to the store.
+fn has_batch_in_flight(in_flight: &HashMap<i32, Arc<()>>, partition: i32) -> bool {
+    in_flight
+        .get(&partition)
+        .is_some_and(|shared| Arc::strong_count(shared) > 1)
 }

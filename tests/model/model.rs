@@ -302,11 +302,11 @@ impl Protocol {
         if writer.object_puts().is_some() {
             steps.push(Step::Object(index, Fate::Answered));
         }
-        if writer.block.is_some() {
+        if writer.can_absorb(self.seed) {
             steps.push(Step::Absorb(index));
         }
         let next = writer.reading.as_ref().map_or(0, |reading| reading.next);
-        for end in writer.read_ends(&state.log) {
+        for end in writer.read_ends(&state.log, &self.setups[index]) {
             let is_replay = writer
                 .reading
                 .as_ref()
@@ -370,7 +370,7 @@ impl Protocol {
         }
         let key = self.setups[0].checkpoint_key();
         let exists = state.store.checkpoints.contains_key(&key);
-        if budget.deletions > 0 && exists && !self.is_creating(state) {
+        if budget.deletions > 0 && exists && self.can_be_deleted(state) {
             steps.push(Step::Deletion);
         }
         if budget.strangers > 0 && self.strangers_file(state).is_some() {
@@ -378,16 +378,20 @@ impl Protocol {
         }
     }
 
-    /// Whether a checkpoint is about to be created: one that is deleted at that very moment
-    /// cannot be told from none.
-    fn is_creating(&self, state: &State) -> bool {
-        let is_create = |put: &Arc<Put>| match &**put {
+    /// Whether a checkpoint can be deleted here. Only the checkpoint tells of a batch before its
+    /// first object, and of a claim that found none: one that is deleted while such a thing is
+    /// under way cannot be told from none, and its records land again.
+    fn can_be_deleted(&self, state: &State) -> bool {
+        let creates = |put: &Arc<Put>| match &**put {
             Put::Checkpoint { condition, .. } => {
                 *condition == groundtrack::store::Condition::Absent
             }
-            Put::File { .. } => false,
+            Put::File { .. } => true,
         };
-        state.late.iter().any(is_create) || state.writers.iter().any(|writer| writer.is_creating())
+        let is_quiet = |writer: &Shared<Writer>| {
+            writer.travelling.is_none() && writer.queue.is_empty() && !writer.is_creating()
+        };
+        !state.late.iter().any(creates) && state.writers.iter().all(is_quiet)
     }
 }
 
@@ -522,5 +526,6 @@ pub fn setup() -> Setup {
         decoder: 1,
         rejects: OffsetSet::default(),
         second: OffsetSet::default(),
+        blocks_max: 1,
     }
 }

@@ -43,6 +43,8 @@ pub enum Seed {
     UnplacedDropped,
     /// A range that was read again is uploaded without asking whether the topic is still the same.
     ReplayNotConfirmed,
+    /// Holes are noted although a batch is on its way, and not again when it has landed.
+    HolesNotedAnyTime,
     /// A gap that was begun is held although the partition was released meanwhile.
     GapAnsweredAfterRelease,
 }
@@ -122,6 +124,7 @@ mod found {
         a_gap_passed_without_the_word: GapWithoutTheWord breaks WORD in retention;
         records_without_a_place_left_out: UnplacedDropped breaks THERE in two_opinions;
         a_replay_from_a_topic_made_anew: ReplayNotConfirmed breaks OURS in renewal;
+        holes_noted_while_a_batch_is_on_its_way: HolesNotedAnyTime breaks GO_ON in holes;
         a_gap_held_after_its_release: GapAnsweredAfterRelease breaks GO_ON in gap_given_back;
     }
 

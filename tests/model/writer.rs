@@ -54,6 +54,8 @@ pub struct Setup {
     pub rejects: OffsetSet,
     /// Offsets that belong into the second folder, where a layout has folders.
     pub second: OffsetSet,
+    /// Blocks that may wait between consumer and accumulator.
+    pub blocks_max: usize,
 }
 
 impl Setup {
@@ -127,7 +129,7 @@ pub struct Writer {
     forced: OffsetSet,
     pub reading: Option<Reading>,
     /// Between consumer and accumulator.
-    pub block: Option<Block>,
+    pub blocks: VecDeque<Block>,
     pub queue: VecDeque<Arc<Batch>>,
     pub travelling: Option<Box<Travelling>>,
 }
@@ -244,7 +246,7 @@ impl Writer {
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.desk.is_none()
-            && self.block.is_none()
+            && self.blocks.is_empty()
             && self.queue.is_empty()
             && self.travelling.is_none()
     }

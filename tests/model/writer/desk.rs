@@ -197,7 +197,7 @@ impl Writer {
             Arc::make_mut(holding).begin = shorter.end;
         }
         self.queue.clear();
-        self.block = None;
+        self.blocks.clear();
         if let Some(pending) = &mut checkpoint.pending {
             pending.end = shorter.end;
             pending.keys.clone_from(&shorter.keys);

@@ -4,14 +4,14 @@ use super::*;
 
 impl Writer {
     /// Whether the pipeline has room for another block.
-    pub fn has_room(&self) -> bool {
-        self.block.is_none() && self.queue.is_empty()
+    fn has_room(&self, setup: &Setup) -> bool {
+        self.blocks.len() < setup.blocks_max && self.queue.is_empty()
     }
 
     /// Up to where the consumer may read: it stops anywhere, holes included, but a replay only at
     /// its end.
-    pub fn read_ends(&self, log: &Log) -> Vec<i64> {
-        let Some(reading) = self.reading.as_ref().filter(|_| self.has_room()) else {
+    pub fn read_ends(&self, log: &Log, setup: &Setup) -> Vec<i64> {
+        let Some(reading) = self.reading.as_ref().filter(|_| self.has_room(setup)) else {
             return Vec::new();
         };
         match reading.end {
@@ -41,13 +41,13 @@ impl Writer {
             self.claim_due = true;
             match reading.end {
                 Some(_) => self.end_claim(reading.epoch),
-                None => self.block = Some(block),
+                None => self.blocks.push_back(block),
             }
             return;
         }
         block.records = around.log.records(reading.next, to);
         block.ends = reading.end.is_some();
-        self.block = Some(block);
+        self.blocks.push_back(block);
         self.reading = (reading.end.is_none()).then_some(Reading {
             next: to,
             ..reading
@@ -57,13 +57,13 @@ impl Writer {
     /// Whether the consumer can close what it reads. A replay is not closed before its end.
     pub fn can_close(&self) -> bool {
         let is_fresh = |reading: &Reading| reading.end.is_none();
-        self.block.is_none() && self.reading.as_ref().is_some_and(is_fresh)
+        self.blocks.is_empty() && self.reading.as_ref().is_some_and(is_fresh)
     }
 
     pub fn close(&mut self, around: &Around<'_>) {
         if let Some(reading) = self.reading.take() {
             self.claim_due = true;
-            self.block = Some(Block {
+            self.blocks.push_back(Block {
                 epoch: reading.epoch,
                 position: reading.next,
                 records: OffsetSet::default(),
@@ -74,9 +74,20 @@ impl Writer {
         }
     }
 
+    /// Whether the accumulator can do something with the next block. Holes alone are noted when
+    /// no batch is on its way: a checkpoint with a pending range notes none.
+    pub fn can_absorb(&self, seed: Option<Seed>) -> bool {
+        let is_quiet = self.queue.is_empty() && self.travelling.is_none() && self.desk.is_none();
+        self.blocks.front().is_some_and(|block| {
+            let is_current = self.is_current(block.epoch);
+            let is_holes = is_current && block.records.is_empty() && !block.ends;
+            !is_holes || is_quiet || seed == Some(Seed::HolesNotedAnyTime)
+        })
+    }
+
     /// The accumulator takes the block: a batch of its own, or holes alone.
     pub fn absorb(&mut self, around: &mut Around<'_>) {
-        let Some(mut block) = self.block.take() else {
+        let Some(mut block) = self.blocks.pop_front() else {
             return;
         };
         let Some(holding) = self.holding.clone() else {
