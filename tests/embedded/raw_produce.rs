@@ -48,6 +48,19 @@ pub fn corrupt(servers: &str, topic: &str) {
     );
 }
 
+/// Puts a batch whose only record goes on behind the batch's end.
+pub fn cut_off(servers: &str, topic: &str) {
+    produce(
+        servers,
+        topic,
+        &Batch {
+            attributes: 0,
+            // A length of 200, zigzag.
+            records: [&[0x90, 0x03][..], &[0; 20]].concat(),
+        },
+    );
+}
+
 fn produce(servers: &str, topic: &str, batch: &Batch) {
     let batch = batch.encode();
     let mut body = Vec::new();

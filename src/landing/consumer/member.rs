@@ -144,3 +144,15 @@ impl Member {
         self.consumer.context().leave();
     }
 }
+
+/// A thread that panics leaves too: a consumer that is destroyed with partitions assigned waits for
+/// an answer that nobody would give, and its generation would never end.
+impl Drop for Member {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.leave();
+            // Its error changes nothing: the consumer is destroyed in any case.
+            let _ = self.consumer.unassign();
+        }
+    }
+}
