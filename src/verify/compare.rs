@@ -12,8 +12,8 @@ use crate::landing::kafka_broker::KafkaBroker;
 use crate::landing::offsets::OffsetSet;
 use crate::landing::protocol::footer::differ;
 
-use super::batch::{intersection, limited};
 use super::finding::{Finding, Kind};
+use super::member::{intersection, limited};
 use super::partition::Comparable;
 use super::scope::Scope;
 use super::topic::{Part, TopicReader};

@@ -6,17 +6,18 @@
 //!                                        '--topic--> Kafka, a batch's range at a time
 //! ```
 //!
-//! What is judged is pure: `scope` (what is to be proven), `batch` (objects, and what they hold
-//! together), `partition` (whether batches tile the range), `compare` (with Kafka's records).
-//! `checkpoints` and `topic` read; `report` tells. Its memory does not grow with the bucket: a
-//! sort of fixed size ([`BUFFERED_MAX`](crate::inventory::sorted::BUFFERED_MAX) objects),
-//! [`READERS_MAX`] objects at once of which only offsets are kept, one batch that is judged, and
-//! what each partition comes to.
+//! What is judged is pure: `scope` (what is to be proven), `member` (an object), `batch` (what its
+//! objects hold together), `partition` (whether batches tile the range), `compare` (with Kafka's
+//! records). `checkpoints`, `objects` and `topic` read; `report` tells. Its memory does not grow
+//! with the bucket: a sort of fixed size
+//! ([`BUFFERED_MAX`](crate::inventory::sorted::BUFFERED_MAX) objects), [`READERS_MAX`] objects at
+//! once of which only offsets are kept, one batch that is judged, and what each partition comes to.
 
 mod batch;
 mod checkpoints;
 mod compare;
 mod finding;
+mod member;
 mod objects;
 mod partition;
 mod report;

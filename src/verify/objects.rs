@@ -7,8 +7,8 @@ use crate::landing::protocol::footer::Identity;
 use crate::landing::protocol::keys::Names;
 use crate::store::{ObjectStore, StoreError};
 
-use super::batch::{Member, misplaced};
 use super::finding::{Finding, Kind};
+use super::member::{Member, misplaced};
 use super::scope::{Place, Scope};
 
 /// What an object turned out to be.

@@ -3,8 +3,9 @@
 
 use crate::landing::offsets::OffsetSet;
 
-use super::batch::{Expiry, Member, judge};
+use super::batch::{Expiry, judge};
 use super::finding::{Finding, Kind, Weight};
+use super::member::Member;
 use super::scope::{Place, Scope};
 
 /// The proof of one partition under way.
