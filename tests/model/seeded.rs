@@ -45,8 +45,6 @@ pub enum Seed {
     ReplayNotConfirmed,
     /// Holes are noted although a batch is on its way, and not again when it has landed.
     HolesNotedAnyTime,
-    /// A gap that was begun is held although the partition was released meanwhile.
-    GapAnsweredAfterRelease,
 }
 
 /// The content that is written.
@@ -125,7 +123,6 @@ mod found {
         records_without_a_place_left_out: UnplacedDropped breaks THERE in two_opinions;
         a_replay_from_a_topic_made_anew: ReplayNotConfirmed breaks OURS in renewal;
         holes_noted_while_a_batch_is_on_its_way: HolesNotedAnyTime breaks GO_ON in holes;
-        a_gap_held_after_its_release: GapAnsweredAfterRelease breaks GO_ON in gap_given_back;
     }
 
     /// Beside an epoch that every claim raises and a writer's name that no other has, content

@@ -361,7 +361,7 @@ impl Writer {
         if asker == Asker::Claim {
             match (held, ending) {
                 (Some(held), None) => {
-                    if desk.is_overtaken && around.seed != Some(Seed::GapAnsweredAfterRelease) {
+                    if desk.is_overtaken {
                         return;
                     }
                     let to = held
