@@ -581,7 +581,9 @@ fn a_piece_of_work_that_hangs_is_seen_while_another_waits_for_the_store() {
         rig.store.plan(Kind::Get, 2, Fault::HeldBefore);
         let member = rig.member();
         let (other, _) = landing(member.claim(1).await);
-        let pulse = member.status.group("landing").pulse("checkpoint");
+        let actors = member.status.group("landing").actors();
+        let checkpoint = actors.into_iter().find(|(name, _)| *name == "checkpoint");
+        let (_, pulse) = checkpoint.unwrap();
         let hangs = async {
             rig.store.until_held().await;
             assert_eq!(pulse.waits_for(), "the store's checkpoints");
