@@ -2,10 +2,11 @@
 //! of any step from poll to commit. Compiled out of a release build, where each function here does
 //! the work that it is given and nothing else.
 //!
-//! [`Step`] names every step. Whatever asks the store ([`Stepped`]), Kafka, another actor
-//! ([`Way`]) or a thread for CPU work names its step, because the types let it be asked in no
-//! other way; Kafka's clients and bare threads are left to clippy, which refuses them in `ingest`
-//! and `landing` (`clippy.toml`) but where they are wrapped.
+//! [`Step`] names every step. Whatever asks the store ([`Stepped`]), the broker ([`Stepped`]),
+//! the group (`landing/consumer/member.rs`), another actor ([`Way`]) or a thread for CPU work
+//! (`landing/cpu.rs`) names its step, because the types let it be asked in no other way; clippy
+//! refuses, in `ingest` and `landing`, what would go around them (`clippy.toml`). The clients of
+//! the source and of the producer are each called in one place, within a step.
 //!
 //! `GROUNDTRACK_FAULTS="decode:before=panic@3,claim-swap:after=error"` (or [`plan`]) makes the
 //! third decode panic before it has decoded, and loses the answer of the first swap of a claim
