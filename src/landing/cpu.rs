@@ -19,7 +19,8 @@ where
     T: Send + 'static,
     E: From<Cancelled> + fault::Planned + Send + 'static,
 {
-    off_thread(move || fault::on_thread(step, work)).await?
+    // A fault strikes here and not on the thread, which nothing could end if it hung.
+    fault::within(step, || async move { off_thread(work).await? }).await
 }
 
 /// Does something that blocks off the actors' thread; its panic becomes the actor's.
