@@ -12,7 +12,7 @@ use super::report::Report;
 use super::watch::{self, Patience, Sum};
 use super::{Error, writer};
 use crate::config::Config;
-use crate::inventory::{Amount, Entry, Said, Sorted, Sorter, open};
+use crate::inventory::{Amount, Entry, Said, Sorted, Sorter, folders_of, open};
 use crate::landing::protocol::Now;
 use crate::landing::protocol::checkpoint::{Checkpoint, Sibling};
 use crate::landing::protocol::keys::Names;
@@ -72,7 +72,7 @@ pub async fn from_files(
         names: Names::of(config),
     };
     let existing = ours.checkpoints().await?;
-    let folders = folders(&ours.names, &existing);
+    let folders = folders_of(&ours.names, existing.values().flatten());
     let stock = Stock::take(&ours, &folders, &existing).await?;
     let (others, sum) = (stock.others, stock.sum.clone());
     let mut refusals = Vec::new();
@@ -124,13 +124,6 @@ pub async fn from_files(
         asked.dry_run,
         refusals,
     ))
-}
-
-/// The folders that the configuration or a checkpoint names.
-fn folders(names: &Names, existing: &Existing) -> Vec<String> {
-    let roots = existing.values().flatten().flat_map(|found| &found.roots);
-    let roots = roots.flat_map(|root| [root.data.as_str(), root.dead_letters.as_str()]);
-    crate::inventory::folders(roots.chain([names.data.as_str(), names.dead_letters.as_str()]))
 }
 
 impl Stock {

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::landing::protocol::checkpoint::Checkpoint;
+use crate::landing::protocol::keys::Names;
 use crate::store::retry::Backoff;
 use crate::store::{Listed, ObjectStore, StoreError};
 
@@ -70,8 +72,21 @@ pub async fn each_page(
     }
 }
 
+/// The prefixes that list every folder that a checkpoint names, and those of the configuration:
+/// objects may be left there whose checkpoints are gone.
+pub fn folders_of<'a>(
+    names: &Names,
+    checkpoints: impl IntoIterator<Item = &'a Checkpoint>,
+) -> Vec<String> {
+    let roots = checkpoints
+        .into_iter()
+        .flat_map(|checkpoint| &checkpoint.roots)
+        .flat_map(|root| [root.data.as_str(), root.dead_letters.as_str()]);
+    folders(roots.chain([names.data.as_str(), names.dead_letters.as_str()]))
+}
+
 /// The prefixes that list these folders, each object once: a folder inside another is left out.
-pub fn folders<'a>(roots: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+fn folders<'a>(roots: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut prefixes: Vec<String> = roots
         .into_iter()
         .map(|root| format!("{}/", root.trim_end_matches('/')))

@@ -8,6 +8,6 @@ pub mod listing;
 pub mod object;
 pub mod sorted;
 
-pub use self::listing::{answered, each_page, folders};
+pub use self::listing::{answered, each_page, folders_of};
 pub use self::object::{Amount, Opened, Rows, RowsError, Said, open};
 pub use self::sorted::{Entry, Sorted, Sorter};

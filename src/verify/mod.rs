@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 
 use crate::config::Config;
-use crate::inventory::{Entry, Sorter, each_page, folders, listing::ListingError};
+use crate::inventory::{Entry, Sorter, each_page, folders_of, listing::ListingError};
 use crate::landing::protocol::footer::Identity;
 use crate::landing::protocol::keys::Names;
 use crate::status::Status;
@@ -168,7 +168,7 @@ pub async fn verify(
     let store = Counted::new(store, status.clone());
     let names = Names::of(config);
     let before = read_checkpoints(&store, &names).await?;
-    let folders = folders_of(config, &before);
+    let folders = folders_of(&names, before.values().flatten());
     let mut verification = Verification {
         names: &names,
         question,
@@ -228,20 +228,6 @@ async fn read_checkpoints(
             ),
             error,
         })
-}
-
-/// Every folder that a checkpoint names, and those of the configuration: objects may be left
-/// there whose checkpoints are gone.
-fn folders_of(config: &Config, checkpoints: &Checkpoints) -> Vec<String> {
-    let roots = checkpoints
-        .values()
-        .flatten()
-        .flat_map(|checkpoint| &checkpoint.roots);
-    let roots = roots.flat_map(|root| [root.data.as_str(), root.dead_letters.as_str()]);
-    folders(roots.chain([
-        config.store.data.as_str(),
-        config.store.dead_letters.as_str(),
-    ]))
 }
 
 /// A verification under way.
