@@ -16,7 +16,7 @@ use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::claim::{
     self, ClaimAction, ClaimEvent, Claimed, LogView, StartQuestion, Terms, VANISHED,
 };
-use crate::landing::protocol::held::{Ending, Held, Request, Task};
+use crate::landing::protocol::held::{Ending, Held, Request};
 use crate::landing::protocol::swap::SwapOutcome;
 use crate::messages::ClaimAnswer;
 use crate::status::{PartitionState, now_ms};
@@ -59,63 +59,32 @@ impl Desk {
         turn: u64,
         claimed: Claimed,
     ) -> Option<ClaimAnswer> {
-        if let Some(unfit) = self.unfit_store(partition, &claimed).await {
+        let held = Held::of(&claimed);
+        if let Some(held) = &held
+            && let Some(unfit) = self.parts.ledger.unfit(partition, &held.checkpoint).await
+        {
             return Some(self.answer_stopped(partition, &unfit));
         }
         if self.is_overtaken(partition, turn) {
             return Some(ClaimAnswer::Dropped);
         }
-        match claimed {
-            Claimed::Fenced => None,
-            Claimed::Stopped(cause) => Some(self.answer_stopped(partition, &cause)),
-            Claimed::Land {
-                checkpoint,
-                etag,
-                from,
-            } => {
-                let task = Task::Land;
-                let claim = self.hold(
-                    slot,
-                    partition,
-                    Held {
-                        checkpoint,
-                        etag,
-                        task,
-                    },
-                );
+        match (claimed, held) {
+            (Claimed::Stopped(cause), _) => Some(self.answer_stopped(partition, &cause)),
+            (Claimed::Land { from, .. }, Some(held)) => {
+                let claim = self.hold(slot, partition, held);
                 info!(self.parts.log, "partition claimed"; "partition" => partition, "epoch" => claim.epoch, "offset" => from);
                 Some(ClaimAnswer::Land { claim, from })
             }
-            Claimed::Replay {
-                checkpoint,
-                etag,
-                from,
-                lost,
-            } => {
+            (Claimed::Replay { from, .. }, Some(held)) => {
                 if !self.replay_turn(partition, turn).await {
                     return Some(ClaimAnswer::Dropped);
                 }
-                let task = Task::Replay { lost };
-                let held = Held {
-                    checkpoint,
-                    etag,
-                    task,
-                };
                 Some(self.answer_replay(slot, partition, held, from))
             }
-            Claimed::Gap {
-                checkpoint,
-                etag,
-                to,
-            } => {
-                let task = Task::Land;
-                let held = Held {
-                    checkpoint,
-                    etag,
-                    task,
-                };
+            (Claimed::Gap { to, .. }, Some(held)) => {
                 self.pass_gap(slot, partition, turn, held, to).await
             }
+            (Claimed::Fenced, _) | (_, None) => None,
         }
     }
 
@@ -273,17 +242,6 @@ impl Desk {
                     .map(|offset| offset.unwrap_or(0)),
             });
         answer.await
-    }
-
-    /// Once per generation: whether the server honours conditions. Without them nothing is safe.
-    async fn unfit_store(&self, partition: i32, claimed: &Claimed) -> Option<String> {
-        let checkpoint = match claimed {
-            Claimed::Land { checkpoint, .. }
-            | Claimed::Replay { checkpoint, .. }
-            | Claimed::Gap { checkpoint, .. } => checkpoint,
-            Claimed::Stopped(_) | Claimed::Fenced => return None,
-        };
-        self.parts.ledger.unfit(partition, checkpoint).await
     }
 
     fn answer_stopped(&self, partition: i32, cause: &str) -> ClaimAnswer {
