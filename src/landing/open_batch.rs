@@ -19,7 +19,7 @@ use crate::landing::parquet_file::{
     dead_letter_rows, dead_letters_schema, fingerprint, offsets_of,
 };
 use crate::landing::protocol::checkpoint::LastRecord;
-use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, Footer};
+use crate::landing::protocol::footer::{BatchFooter, Footer};
 use crate::landing::protocol::keys::Names;
 use crate::messages::{Batch, BatchFile, BlockEnd, Cause, ClaimId, Reject, RowBlock};
 
@@ -262,7 +262,7 @@ impl OpenBatch {
                 Some(index) => by_name.swap_remove(index).1,
                 None => new_data_file(&self.layout, rotation.codec)?,
             };
-            data.push(footers.finish(file, &self.layout.schema(), 0)?);
+            data.push(footers.finish(file, &self.layout.schema(), false)?);
         }
         let dead_letters = match self.rejects.is_empty() {
             true => None,
@@ -443,21 +443,17 @@ impl Footers<'_> {
         &self,
         file: FileWriter,
         schema: &arrow::datatypes::Schema,
-        rejects: u64,
+        is_dead_letters: bool,
     ) -> Result<BatchFile, ParquetFileError> {
         let offsets = file.offsets().clone();
-        let footer = Footer {
-            format: FOOTER_FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            identity: (*self.identity.identity).clone(),
-            fingerprint: fingerprint(schema),
-            file: FileFooter {
-                offsets: offsets.digest(),
-                rejects,
-                gap: self.gap,
-            },
-            batch: self.batch.clone(),
-        };
+        let footer = Footer::new(
+            (*self.identity.identity).clone(),
+            fingerprint(schema),
+            offsets.digest(),
+            is_dead_letters,
+            self.gap,
+            self.batch.clone(),
+        );
         let body = file.finish(&footer)?;
         Ok(BatchFile { offsets, body })
     }
@@ -475,7 +471,7 @@ impl Footers<'_> {
             identity.partition,
             rejects,
         )?)?;
-        self.finish(file, &schema, rejects.len() as u64)
+        self.finish(file, &schema, true)
     }
 }
 

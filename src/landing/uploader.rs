@@ -32,7 +32,7 @@ use crate::landing::parquet_file::{
 };
 use crate::landing::patience::Patience;
 use crate::landing::protocol::batch::Intent;
-use crate::landing::protocol::footer::{BatchFooter, FOOTER_FORMAT, FileFooter, Footer};
+use crate::landing::protocol::footer::{BatchFooter, Footer};
 use crate::landing::protocol::keys::Names;
 use crate::landing::protocol::passage::{
     Passage, PassageAction, PassageEvent, PassagePlan, continues,
@@ -370,24 +370,20 @@ impl UploaderParts {
         } else {
             batch.layout.schema()
         };
-        let footer = Footer {
-            format: FOOTER_FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            identity: (*holding.identity).clone(),
-            fingerprint: fingerprint(&schema),
-            file: FileFooter {
-                offsets: offsets.digest(),
-                rejects: if is_dead_letters { offsets.len() } else { 0 },
-                gap,
-            },
-            batch: BatchFooter {
+        let footer = Footer::new(
+            (*holding.identity).clone(),
+            fingerprint(&schema),
+            offsets.digest(),
+            is_dead_letters,
+            gap,
+            BatchFooter {
                 start: batch.start,
                 end: batch.end,
                 keys: batch.keys.clone(),
                 layout: (*batch.layout).clone(),
                 offsets: batch.read.digest(),
             },
-        };
+        );
         let (codec, layout, file) = (self.codec, batch.layout.clone(), file.cloned());
         let remade = off_thread(move || match file {
             Some(BatchFile { body, .. }) => only(body, &offsets, codec, &footer),

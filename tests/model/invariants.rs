@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use groundtrack::landing::offsets::OffsetSet;
 use groundtrack::landing::protocol::checkpoint::{Checkpoint, Pending};
-use groundtrack::landing::protocol::footer::{
-    BatchFooter, FOOTER_FORMAT, FileFooter, Footer, Identity,
-};
+use groundtrack::landing::protocol::footer::{BatchFooter, Footer, Identity};
 use stateright::Property;
 
 use crate::model::{Budget, Protocol, State, Step, hash_of};
@@ -253,30 +251,26 @@ fn is_done(model: &Protocol, state: &State) -> bool {
 pub fn strangers_file(start: i64, end: i64, pending: &Pending) -> File {
     let rows = OffsetSet::from_range(start, end);
     File {
-        footer: Footer {
-            format: FOOTER_FORMAT,
-            version: "1".into(),
-            identity: Identity {
+        footer: Footer::new(
+            Identity {
                 cluster_id: "c".into(),
                 topic_id: "t1".into(),
                 topic: TOPIC.into(),
                 partition: PARTITION,
                 group: STRANGER.into(),
             },
-            fingerprint: String::new(),
-            file: FileFooter {
-                offsets: rows.digest(),
-                rejects: 0,
-                gap: None,
-            },
-            batch: BatchFooter {
+            String::new(),
+            rows.digest(),
+            false,
+            None,
+            BatchFooter {
                 start,
                 end,
                 keys: pending.keys.clone(),
                 layout: pending.layout.clone(),
                 offsets: rows.digest(),
             },
-        },
+        ),
         rows,
         log: 1,
         layout: Arc::new(pending.layout.clone()),

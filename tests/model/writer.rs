@@ -14,9 +14,7 @@ use groundtrack::landing::protocol::checkpoint::{Checkpoint, LastRecord, Pending
 use groundtrack::landing::protocol::claim::{
     Claim, ClaimAction, ClaimEvent, Claimed, Found, Terms,
 };
-use groundtrack::landing::protocol::footer::{
-    BatchFooter, FOOTER_FORMAT, FileFooter, Footer, Identity,
-};
+use groundtrack::landing::protocol::footer::{BatchFooter, Footer, Identity};
 use groundtrack::landing::protocol::held::{
     Ending, Held, Request, Settled, Task, Work, WorkAction, WorkEvent,
 };

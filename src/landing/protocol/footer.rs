@@ -84,6 +84,29 @@ pub fn differ(left: &str, right: &str) -> bool {
 }
 
 impl Footer {
+    /// Of an object that this version writes. A file holds rows or dead letters, never both.
+    pub fn new(
+        identity: Identity,
+        fingerprint: String,
+        offsets: OffsetDigest,
+        is_dead_letters: bool,
+        gap: Option<[i64; 2]>,
+        batch: BatchFooter,
+    ) -> Self {
+        Self {
+            format: FOOTER_FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity,
+            fingerprint,
+            file: FileFooter {
+                offsets,
+                rejects: if is_dead_letters { offsets.count } else { 0 },
+                gap,
+            },
+            batch,
+        }
+    }
+
     /// Whether an object found under a listed key is of our batch; else why it is foreign.
     ///
     /// # Errors

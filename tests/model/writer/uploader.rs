@@ -288,22 +288,21 @@ pub(super) fn file(
     let batch = &travelling.batch;
     let is_dead_letters = index + 1 == batch.keys.len();
     let footer = Footer {
-        format: FOOTER_FORMAT,
         version: setup.decoder.to_string(),
-        identity: travelling.holding.identity.clone(),
-        fingerprint: String::new(),
-        file: FileFooter {
-            offsets: offsets.digest(),
-            rejects: if is_dead_letters { offsets.len() } else { 0 },
+        ..Footer::new(
+            travelling.holding.identity.clone(),
+            String::new(),
+            offsets.digest(),
+            is_dead_letters,
             gap,
-        },
-        batch: BatchFooter {
-            start: batch.start,
-            end: batch.end,
-            keys: batch.keys.clone(),
-            layout: (*batch.layout).clone(),
-            offsets: batch.read.digest(),
-        },
+            BatchFooter {
+                start: batch.start,
+                end: batch.end,
+                keys: batch.keys.clone(),
+                layout: (*batch.layout).clone(),
+                offsets: batch.read.digest(),
+            },
+        )
     };
     File {
         footer,
