@@ -2,7 +2,8 @@
 //!
 //! A new file is written without a name and linked into place, which fails if the name exists (a
 //! rename would replace it). Replacing and removing happen under a lock on the file's folder, so
-//! that compare-and-swap holds between processes too.
+//! that compare-and-swap holds between processes too; nothing is written or synced under it, for
+//! who is stopped there stops everybody.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -26,7 +27,7 @@ use super::{Condition, ETag, Listed, Object, ObjectStore, Page, StoreError, chec
 /// inside. It is there only while something is written.
 const TEMPORARY_FOLDER: &str = ".groundtrack-unfinished";
 
-/// The lock is held for one write and two syncs; who waits longer finds another process stuck.
+/// The lock is held for a read and a rename; who waits longer finds another process stuck.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Short beside a sync, long beside a system call.
@@ -179,17 +180,8 @@ impl Folder {
         Self::make_folders(parent).map_err(nothing_written)?;
         match condition {
             Some(Condition::Absent) => self.create(&target, body)?,
-            Some(Condition::Matches(etag)) => {
-                let _lock = lock(parent)?;
-                if etag_of(&read(&target)?) != etag {
-                    return Err(StoreError::Precondition);
-                }
-                self.replace(&target, body)?;
-            }
-            None => {
-                let _lock = lock(parent)?;
-                self.replace(&target, body)?;
-            }
+            Some(Condition::Matches(etag)) => self.replace(&target, body, Some(&etag))?,
+            None => self.replace(&target, body, None)?,
         }
         Ok(etag_of(body))
     }
@@ -216,12 +208,17 @@ impl Folder {
         }
     }
 
-    /// Puts a finished file in the place of whatever is there. Under the folder's lock.
-    fn replace(&self, target: &Path, body: &[u8]) -> Result<(), StoreError> {
+    /// Puts a finished file in the place of what is there, if that is still `replaced`.
+    fn replace(
+        &self,
+        target: &Path,
+        body: &[u8],
+        replaced: Option<&ETag>,
+    ) -> Result<(), StoreError> {
         let temporary = self.temporary(body).map_err(nothing_written)?;
-        let renamed = fs::rename(&temporary, target);
+        let renamed = rename_over(&temporary, target, replaced);
         self.forget_temporary(&temporary);
-        renamed.map_err(nothing_written)?;
+        renamed?;
         sync_folder(parent(target))
     }
 
@@ -508,6 +505,17 @@ fn link_named(temporary: &Path, target: &Path) -> Result<(), Errno> {
     }
 }
 
+/// Renames a finished file over the target, if that is still `replaced`.
+fn rename_over(temporary: &Path, target: &Path, replaced: Option<&ETag>) -> Result<(), StoreError> {
+    let _lock = lock(parent(target))?;
+    if let Some(etag) = replaced
+        && etag_of(&read(target)?) != *etag
+    {
+        return Err(StoreError::Precondition);
+    }
+    fs::rename(temporary, target).map_err(nothing_written)
+}
+
 fn write_synced(mut file: File, body: &[u8]) -> io::Result<File> {
     file.write_all(body)?;
     file.sync_all()?;
@@ -667,6 +675,34 @@ mod tests {
         let keys = store.list("").await.unwrap();
         assert_eq!(keys.len(), 1);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A process that is stopped in a write must not hold up the checkpoints of the others.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_replacement_is_written_before_the_lock_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path().to_owned());
+        let etag = store.put("a", Bytes::new(), None).await.unwrap();
+        let held = lock(folder.path()).unwrap();
+        let put = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let matches = Some(Condition::Matches(etag));
+                store.put("a", Bytes::from_static(b"x"), matches).await
+            }
+        });
+        let is_written = || {
+            let mut files = fs::read_dir(folder.path().join(TEMPORARY_FOLDER)).into_iter();
+            let mut files = files.by_ref().flatten().flatten();
+            files.any(|file| file.metadata().is_ok_and(|file| file.len() == 1))
+        };
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        while !is_written() {
+            assert!(Instant::now() < deadline, "nothing is written under a lock");
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+        drop(held);
+        put.await.unwrap().unwrap();
     }
 
     #[tokio::test]
