@@ -6,6 +6,7 @@
 //! wait: a lost line could be the one that tells why.
 
 mod clean;
+mod journal;
 mod repeated;
 
 use std::fmt;
@@ -14,11 +15,12 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, RecordStatic, error};
+use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, error};
 use slog_async::{Async, AsyncGuard, OverflowStrategy};
 use slog_term::{FullFormat, PlainDecorator, TermDecorator};
 
 use self::clean::Clean;
+use self::journal::Journal;
 pub use self::repeated::{Repeated, Say};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::generation::panic_message;
@@ -83,7 +85,7 @@ fn slog_level(level: LogLevel) -> Level {
 /// Starts the log.
 pub fn start(settings: &Log) -> LogSetup {
     match resolve(settings.format, libsystemd::logging::connected_to_journal()) {
-        LogFormat::Journal => with_drain(settings.level, Journal::default().ignore_res()),
+        LogFormat::Journal => with_drain(settings.level, Journal::new()),
         LogFormat::Json => with_drain(settings.level, json(io::stderr()).ignore_res()),
         LogFormat::Auto | LogFormat::Terminal => {
             // `None` where stderr is no terminal: lines without colour.
@@ -184,35 +186,6 @@ impl<D: Drain> Drain for Filtered<D> {
 
     fn is_enabled(&self, level: Level) -> bool {
         self.level.lets_pass(level)
-    }
-}
-
-/// slog-journald sends info as 5 (notice) and debug as 6 (info); one level lower each, the
-/// journal's own filter by priority means what it says.
-#[derive(Debug, Default)]
-struct Journal(slog_journald::JournaldDrain);
-
-impl Drain for Journal {
-    type Ok = ();
-    type Err = slog_journald::Error;
-
-    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Self::Err> {
-        let shifted = RecordStatic {
-            location: record.location(),
-            tag: record.tag(),
-            level: journal_level(record.level()),
-        };
-        let shifted = Record::new(&shifted, record.msg(), record.kv());
-        self.0.log(&shifted, values)
-    }
-}
-
-/// The level that slog-journald maps to the priority of `level`.
-fn journal_level(level: Level) -> Level {
-    match level {
-        Level::Info => Level::Debug,
-        Level::Debug => Level::Trace,
-        other => other,
     }
 }
 
@@ -326,15 +299,6 @@ mod tests {
         assert_eq!(line["level"], "ERRO");
         assert_eq!(line["thread"], "probe");
         assert!(line["location"].as_str().unwrap().starts_with(file!()));
-    }
-
-    #[test]
-    fn the_journal_gets_the_priorities_of_syslog() {
-        // slog-journald: Warning is 4, Debug 6 (info), Trace 7 (debug).
-        assert_eq!(journal_level(Level::Error), Level::Error);
-        assert_eq!(journal_level(Level::Warning), Level::Warning);
-        assert_eq!(journal_level(Level::Info), Level::Debug);
-        assert_eq!(journal_level(Level::Debug), Level::Trace);
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Write for CleanRecord<'_> {
     }
 }
 
-fn escaped(bytes: &[u8]) -> String {
+/// The text with its control characters as escapes.
+pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for character in String::from_utf8_lossy(bytes).chars() {
         if character.is_control() {
