@@ -3,6 +3,7 @@
 
 pub mod retention;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub fn client_config(kafka: &config::Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "groundtrack");
     for (name, value) in &kafka.options {
-        client.set(name, value);
+        client.set(name, value.expose());
     }
     client.set("bootstrap.servers", kafka.brokers.join(","));
     // The topic's partitions and retention are its owner's choice: a client that creates it by a
@@ -98,6 +99,19 @@ impl ProducerContext for LogContext {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
+/// Where librdkafka lists what was set, with `debug = "conf"`.
+const CONFIGURATION: &str = "CONF";
+
+/// Hides what librdkafka does not by itself, as the extensions of OAuth.
+fn without_secret(line: &str) -> Cow<'_, str> {
+    match line.split_once(" = ") {
+        Some((name, value)) => {
+            format!("{name} = {}", config::presentable(name.trim(), value)).into()
+        }
+        None => line.into(),
+    }
+}
+
 /// A kind of warning that did not come for so long has ended, and starts anew when it comes again.
 /// librdkafka tells of no end (the actor that waited does), but while a broker is away it repeats
 /// itself at least every 30 s.
@@ -131,6 +145,10 @@ impl KafkaLog {
     /// One line of librdkafka's own log. Its errors are warnings here: it retries by itself, and
     /// what is lost for good comes back to the caller as an error of the call.
     pub fn line(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let line = &*match facility {
+            CONFIGURATION => without_secret(line),
+            _ => line.into(),
+        };
         use RDKafkaLogLevel::{Alert, Critical, Debug, Emerg, Error, Info, Notice, Warning};
         match level {
             Emerg | Alert | Critical => {
@@ -212,7 +230,7 @@ mod tests {
             start: config::Start::Earliest,
             options: options
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .map(|(name, value)| ((*name).to_owned(), (*value).into()))
                 .collect(),
         };
         client_config(&kafka)
@@ -257,6 +275,20 @@ mod tests {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
+        }
+    }
+
+    #[test]
+    fn what_librdkafka_lists_is_without_secrets() {
+        for (line, shown) in [
+            (
+                "  sasl.oauthbearer.extensions = a=hush",
+                "  sasl.oauthbearer.extensions = (hidden)",
+            ),
+            ("  client.rack = r = 1", "  client.rack = r = 1"),
+            ("Client configuration:", "Client configuration:"),
+        ] {
+            assert_eq!(without_secret(line), shown);
         }
     }
 

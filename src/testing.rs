@@ -47,6 +47,7 @@ pub(crate) fn config() -> Config {
                 server_side_encryption: None,
                 storage_class: None,
                 ca_file: None,
+                credentials: S3Credentials::Found { profile: None },
                 timeout: Duration::from_secs(30),
             },
         },
@@ -71,5 +72,6 @@ pub(crate) fn config() -> Config {
             level: LogLevel::Info,
             format: LogFormat::Terminal,
         },
+        references: Default::default(),
     }
 }

@@ -77,7 +77,7 @@ impl Bench {
             ("heartbeat.interval.ms", "200"),
         ] {
             let options = &mut config.kafka.options;
-            options.insert(name.to_owned(), value.to_owned());
+            options.insert(name.to_owned(), value.into());
         }
         config
     }

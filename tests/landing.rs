@@ -45,7 +45,7 @@ impl Bench {
             ("heartbeat.interval.ms", "200"),
         ] {
             let options = &mut config.kafka.options;
-            options.insert(name.to_owned(), value.to_owned());
+            options.insert(name.to_owned(), value.into());
         }
         config.supervision.backoff = Duration::from_millis(50);
         config.supervision.backoff_max = Duration::from_millis(200);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use groundtrack::config::{S3, S3Client, Store, StoreLocation};
+use groundtrack::config::{NamedFile, S3, S3Client, S3Credentials, Store, StoreLocation};
 use groundtrack::store::object_store_s3::ObjectStoreS3;
 use groundtrack::store::s3::S3Store;
 use groundtrack::store::{Condition, SharedStore, StoreError, conformance, open};
@@ -34,6 +34,7 @@ fn s3(endpoint: &str, client: S3Client) -> S3 {
         server_side_encryption: None,
         storage_class: None,
         ca_file: None,
+        credentials: S3Credentials::Found { profile: None },
         timeout: Duration::from_secs(30),
     }
 }
@@ -139,7 +140,7 @@ async fn a_certificate_is_trusted_by_the_file_alone() {
             matches!(&refused, Err(StoreError::Unknown(why)) if why.contains("certificate")),
             "{client:?}: {refused:?}"
         );
-        s3.ca_file = Some(variable("GROUNDTRACK_TEST_MINIO_CA").into());
+        s3.ca_file = Some(NamedFile::new(variable("GROUNDTRACK_TEST_MINIO_CA")));
         let trusting = store(s3, bucket(), &folder("tls"));
         let body = Bytes::from(vec![7; 3 << 20]);
         trusting

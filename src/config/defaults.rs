@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::rules;
 use super::valid::{
     Column, ColumnSource, ColumnType, Compression, Config, Files, Kafka, Limits, Log, LogFormat,
-    LogLevel, PartitionTime, PartitionUnit, S3, S3Client, Source, Start, StatusSocket, Store,
-    StoreLocation, Supervision, Table, TimeUnit, Web,
+    LogLevel, PartitionTime, PartitionUnit, S3, S3Client, S3Credentials, Source, Start,
+    StatusSocket, Store, StoreLocation, Supervision, Table, TimeUnit, Web,
 };
 
 /// systemd kills a service that has not stopped for so long: its own default of `TimeoutStopSec`,
@@ -79,6 +79,7 @@ impl Config {
                 level: LogLevel::Info,
                 format: LogFormat::Auto,
             },
+            references: BTreeMap::new(),
         }
     }
 }
@@ -167,6 +168,7 @@ impl Default for S3 {
             server_side_encryption: None,
             storage_class: None,
             ca_file: None,
+            credentials: S3Credentials::Found { profile: None },
             timeout: Duration::from_secs(30),
         }
     }

@@ -10,9 +10,10 @@ use rdkafka::types::RDKafkaConfRes;
 
 use super::defaults::{LONGEST_POLL_WAIT, SESSION_TIMEOUT_DEFAULT};
 use super::mistakes::Mistake;
-use super::secrets;
+use super::secrets::{self, Secret};
 use super::units::OptionValue;
-use super::valid::Config;
+use super::valid::{Config, NamedFile, Property};
+use super::validate::Checks;
 use super::written::{Given, Place};
 
 /// The properties that are ours, and why.
@@ -89,26 +90,33 @@ const CLASSIC_ONLY: [&str; 4] = [
 /// Puts the checked options into the configuration, whose other parts are valid already.
 pub(super) fn check(
     written: BTreeMap<String, Given<OptionValue>>,
+    checks: &mut Checks<'_>,
     config: &mut Config,
-) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
+) {
     let mut client = ClientConfig::new();
     let mut places = BTreeMap::new();
-    for (name, given) in written {
-        let Some(value) = given.value.map(OptionValue::into_text) else {
+    for (name, Given { value, place }) in written {
+        let Some(text) = value.map(OptionValue::into_text) else {
             continue;
         };
-        match refusal(&name, &value) {
-            Some(Refusal::Known(right)) => mistakes.push(given.place.mistake(right)),
+        let property = match property(&name, text, &place, checks) {
+            Ok(property) => property,
+            Err(right) => {
+                checks.mistakes.push(place.mistake(right));
+                continue;
+            }
+        };
+        match refusal(&name, &property) {
+            Some(Refusal::Known(right)) => checks.mistakes.push(place.mistake(right)),
             // Its value may be what a misspelt password holds.
-            Some(Refusal::Unknown(right)) => mistakes.push(Mistake {
+            Some(Refusal::Unknown(right)) => checks.mistakes.push(Mistake {
                 value: Some(secrets::HIDDEN.to_owned()),
-                ..given.place.mistake(right)
+                ..place.mistake(right)
             }),
             None => {
-                client.set(name.as_str(), value.as_str());
-                config.kafka.options.insert(name.clone(), value);
-                places.insert(name, given.place);
+                client.set(name.as_str(), property.expose());
+                config.kafka.options.insert(name.clone(), property);
+                places.insert(name, place);
             }
         }
     }
@@ -117,9 +125,43 @@ pub(super) fn check(
             native,
             places: &places,
         };
-        properties.check(config, &mut mistakes);
+        properties.check(config, &mut checks.mistakes);
     }
-    mistakes
+}
+
+/// The value of a property, fetched where it may stand elsewhere and does.
+fn property(
+    name: &str,
+    text: String,
+    place: &Place,
+    checks: &mut Checks<'_>,
+) -> Result<Property, String> {
+    if is_path(name) {
+        let path = checks.path(place, text)?;
+        return Ok(Property::File(NamedFile::new(path)));
+    }
+    let is_secret = secrets::is_secret(name);
+    if !is_secret && !is_identity(name) {
+        return Ok(Property::Plain(text));
+    }
+    let (text, is_fetched) = checks.content(place, text, is_secret)?;
+    Ok(match is_secret || is_fetched {
+        true => Property::Secret(Secret::new(text)),
+        false => Property::Plain(text),
+    })
+}
+
+/// Whether a property names a file with keys or certificates.
+fn is_path(name: &str) -> bool {
+    [".location", ".file", ".keytab"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Whether a property that is no secret is kept beside one: certificates, and who the password is
+/// of.
+fn is_identity(name: &str) -> bool {
+    name.ends_with(".pem") || name == "sasl.username"
 }
 
 /// What would be right instead of a property.
@@ -131,7 +173,8 @@ enum Refusal {
 }
 
 /// Why a property may not be given, or not with this value.
-fn refusal(name: &str, value: &str) -> Option<Refusal> {
+fn refusal(name: &str, property: &Property) -> Option<Refusal> {
+    let value = property.expose();
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
         return Some(Refusal::Known(format!("must be {why}")));
     }
@@ -145,14 +188,14 @@ fn refusal(name: &str, value: &str) -> Option<Refusal> {
         return Some(Refusal::Unknown("must not hold a NUL byte".to_owned()));
     }
     let refused = ClientConfig::new()
-        .set(name, value)
+        .set(name, value.as_ref())
         .create_native_config()
         .err()?;
     Some(match refused {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
             Refusal::Unknown("must be a property that librdkafka knows".to_owned())
         }
-        KafkaError::ClientConfig(_, why, _, _) if !secrets::is_secret(name) => {
+        KafkaError::ClientConfig(_, why, _, _) if !matches!(property, Property::Secret(_)) => {
             Refusal::Known(format!("must be a value that librdkafka takes, but: {why}"))
         }
         _ => Refusal::Known("must be a value that librdkafka takes".to_owned()),

@@ -4,14 +4,17 @@
 //! In the order of the data: `tree` lays file, environment and `--set` over each other, each
 //! value with where it stands; `written` reads the known keys out of that by their types
 //! (`units`); `validate` checks what they mean, alone (`rules`) and against each other (`columns`,
-//! `kafka_options`), on top of the defaults (`defaults`).
+//! `s3`, `kafka_options`), on top of the defaults (`defaults`). A value that stands elsewhere is
+//! fetched there (`references`); what must not be shown is of a type of its own (`secrets`).
 
 mod columns;
 mod defaults;
 mod kafka_options;
 mod mistakes;
 mod overrides;
+mod references;
 mod rules;
+mod s3;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -24,11 +27,16 @@ mod written;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use references::Outside;
+
 pub use defaults::{
     LONGEST_POLL_WAIT, MAX_POLL_INTERVAL_DEFAULT, MEMORY_MIN_BYTES, SESSION_TIMEOUT_DEFAULT,
     SYSTEMD_STOP_TIMEOUT,
 };
 pub use mistakes::{Mistake, Mistakes, Origin};
+pub use references::Reference;
+pub use secrets::Secret;
+pub(crate) use secrets::presentable;
 pub use units::{parse_duration, parse_size};
 pub use valid::*;
 
@@ -64,7 +72,7 @@ impl std::fmt::Debug for Sources {
     }
 }
 
-/// The same, read: all that the configuration is made from, without any I/O.
+/// The same, read: all that the configuration is made from, save what it refers to.
 struct Inputs<'a> {
     /// How mistakes name the file.
     file_name: &'a str,
@@ -75,6 +83,8 @@ struct Inputs<'a> {
     hostname: &'a str,
     /// What `{name}` stands for.
     name: &'a str,
+    /// What references refer to.
+    outside: Outside<'a>,
 }
 
 impl Sources {
@@ -116,15 +126,16 @@ impl Config {
             environment: &sources.environment,
             hostname: &hostname(),
             name: &stem.map_or(NAME_WITHOUT_FILE.into(), |stem| stem.to_string_lossy()),
+            outside: Outside::new(&|name| std::env::var_os(name)),
         })
     }
 
-    /// The pure part of [`Config::load`].
+    /// What [`Config::load`] makes of what it read.
     fn from_inputs(inputs: &Inputs<'_>) -> Result<Self, Mistakes> {
         let (tree, mut mistakes) = tree::build(inputs);
         let (written, misread) = written::Written::read(tree);
         mistakes.extend(misread);
-        let (config, wrong) = validate::validate(written, inputs.hostname, inputs.name);
+        let (config, wrong) = validate::validate(written, inputs);
         mistakes.extend(wrong);
         if mistakes.is_empty() {
             Ok(config)

@@ -1,12 +1,50 @@
 //! What must not reach a log, an error or a status: passwords, key material, a URL's userinfo.
 
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::references::Reference;
+
 /// Stands in for what is hidden.
 pub(super) const HIDDEN: &str = "(hidden)";
+
+/// A secret: whatever prints it prints `(hidden)`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text from being shown.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for whom it is meant.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(HIDDEN)
+    }
+}
 
 /// Whether a key's value is a secret, by its name. Also hides some that are none, as a token's
 /// endpoint: of the two errors that is the harmless one.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    if key.ends_with("credentials_file") {
+        return false;
+    }
     // The options as a whole, where they are written as one value.
     key.ends_with("kafka.options")
         || [
@@ -27,9 +65,10 @@ pub(super) fn is_secret(key: &str) -> bool {
         .any(|part| key.contains(part))
 }
 
-/// A value as it may be shown under this key.
-pub(super) fn presentable(key: &str, value: &str) -> String {
-    if is_secret(key) {
+/// A value as it may be shown under this key: of a secret no more than where it stands.
+pub(crate) fn presentable(key: &str, value: &str) -> String {
+    let text = value.trim_matches(['"', '\'']);
+    if is_secret(key) && !matches!(Reference::parse(text), Some(Ok(_))) {
         HIDDEN.to_owned()
     } else {
         without_userinfo(value)
@@ -73,6 +112,25 @@ mod tests {
         ] {
             assert_eq!(without_userinfo(text), expected);
         }
+    }
+
+    #[test]
+    fn a_secret_is_shown_as_where_it_stands_or_not_at_all() {
+        for (value, shown) in [
+            ("\"file:/run/key\"", "\"file:/run/key\""),
+            ("env:KEY", "env:KEY"),
+            ("'credential:key'", "'credential:key'"),
+            ("\"file:hush\"", HIDDEN),
+            ("\"env:hush hush\"", HIDDEN),
+            ("\"hush\"", HIDDEN),
+        ] {
+            assert_eq!(presentable("sasl.password", value), shown);
+        }
+        let secret = Secret::new("hush");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "(hidden) (hidden) Some((hidden))"
+        );
     }
 
     #[test]

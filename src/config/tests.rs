@@ -16,6 +16,8 @@ struct Given<'a> {
     text: &'a str,
     sets: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What `env:` and `credential:` find.
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 impl Given<'_> {
@@ -27,6 +29,10 @@ impl Given<'_> {
             environment: &self.environment,
             hostname: "host",
             name: "test",
+            outside: Outside::new(&|name| {
+                let variable = self.variables.iter().find(|(known, _)| *known == name);
+                Some(variable?.1.clone().into_os_string())
+            }),
         })
     }
 }
@@ -48,6 +54,7 @@ fn read_with(text: &str, sets: &[&str], environment: &[(&str, &str)]) -> Result<
             .iter()
             .map(|(name, value)| (owned(name), owned(value)))
             .collect(),
+        ..Given::default()
     }
     .read()
 }
@@ -884,7 +891,11 @@ fn any_property_passes_in_any_type() {
         .kafka
         .options
         .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .map(|(name, value)| (name.as_str(), value.expose()))
+        .collect();
+    let options: Vec<_> = options
+        .iter()
+        .map(|(name, value)| (*name, &**value))
         .collect();
     assert_eq!(
         options,
@@ -1137,7 +1148,11 @@ fn keys_with_dots_can_be_overridden() {
         "kafka.options={\"security.protocol\"=\"ssl\"}",
     ] {
         let config = read_with(&option("security.protocol", "\"plaintext\""), &[set], &[]).unwrap();
-        assert_eq!(config.kafka.options["security.protocol"], "ssl", "{set}");
+        assert_eq!(
+            config.kafka.options["security.protocol"],
+            "ssl".into(),
+            "{set}"
+        );
     }
     for (name, key, value) in [
         (
@@ -1153,7 +1168,7 @@ fn keys_with_dots_can_be_overridden() {
         ("GROUNDTRACK_KAFKA__OPTIONS__LOG_LEVEL", "log_level", "6"),
     ] {
         let config = read_with("", &[], &[(name, value)]).unwrap();
-        assert_eq!(config.kafka.options[key], value, "{name}");
+        assert_eq!(config.kafka.options[key], value.into(), "{name}");
     }
 }
 
@@ -1214,11 +1229,14 @@ fn no_secret_is_shown() {
     let secret = "hunter2";
     let config = read_with(
         "[source]\nurl = \"http://user:hunter2@host/\"\n[kafka.options]\n\"sasl.password\" = \"hunter2\"",
-        &[&format!("kafka.options.\"ssl.key.pem\"={secret}")],
         &[],
+        &[("GROUNDTRACK_KAFKA__OPTIONS__SSL_KEY_PASSWORD", secret)],
     )
     .unwrap();
-    assert_eq!(config.kafka.options["sasl.password"], secret);
+    for name in ["sasl.password", "ssl.key.password"] {
+        let hidden = Property::Secret(Secret::new(secret));
+        assert_eq!(config.kafka.options[name], hidden);
+    }
     assert!(!format!("{config:?}").contains(secret));
     for (text, set) in [
         (option("sasl.password", "[\"hunter2\"]"), ""),
@@ -1249,6 +1267,247 @@ fn no_secret_is_shown() {
         let shown = format!("{mistakes}{mistakes:?}");
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+/// A password on a command line is read by everybody from `ps`.
+#[test]
+fn no_secret_is_taken_from_a_command_line() {
+    let place = "name where it stands, credential:NAME, file:PATH or env:NAME";
+    for set in [
+        "kafka.options.\"sasl.password\"=hunter2",
+        "kafka.options={\"sasl.password\"=\"hunter2\"}",
+        "store.s3.secret_access_key=hunter2",
+        "store.s3.session_token=\"hunter2\"",
+    ] {
+        let lines = lines(read_with("", &[set], &[]));
+        assert!(
+            lines.iter().any(|line| line.contains(place)) && !lines.concat().contains("hunter2"),
+            "{set}: {lines:#?}"
+        );
+    }
+    assert!(read_with("", &["store.s3.secret_access_key="], &[]).is_ok());
+}
+
+const REFERRING: &str = r#"
+[kafka.options]
+"sasl.username" = "env:WHO"
+"sasl.password" = "credential:kafka"
+"ssl.key.password" = "file:FOLDER/passphrase"
+"ssl.ca.location" = "credential:ca.pem"
+"client.rack" = "env:WHO"
+[store.s3]
+access_key_id = "env:WHO"
+secret_access_key = "file:FOLDER/passphrase"
+ca_file = "file:FOLDER/passphrase"
+"#;
+
+/// A folder with credentials, a passphrase, and what refers to them.
+struct Referring {
+    folder: tempfile::TempDir,
+}
+
+impl Referring {
+    fn new() -> Self {
+        let referring = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        referring.write("groundtrack_kafka", "hunter2\n");
+        referring.write("passphrase", "sesame");
+        referring.write("ca.pem", "-----BEGIN");
+        referring
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, text: &str) -> Result<Config, Mistakes> {
+        let folder = self.folder.path();
+        let text = text.replace("FOLDER", folder.to_str().unwrap());
+        Given {
+            text: &text,
+            variables: vec![
+                ("CREDENTIALS_DIRECTORY", folder.to_owned()),
+                ("WHO", "someone".into()),
+            ],
+            ..Given::default()
+        }
+        .read()
+    }
+}
+
+#[test]
+fn a_value_may_stand_elsewhere() {
+    let referring = Referring::new();
+    let config = referring
+        .read(REFERRING)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let options = &config.kafka.options;
+    let secret = |text: &str| Property::Secret(Secret::new(text));
+    assert_eq!(options["sasl.username"], secret("someone"));
+    assert_eq!(options["sasl.password"], secret("hunter2"));
+    assert_eq!(options["ssl.key.password"], secret("sesame"));
+    // No secret, so a text like any other.
+    assert_eq!(
+        options["client.rack"],
+        Property::Plain("env:WHO".to_owned())
+    );
+    let path = |name: &str| referring.folder.path().join(name);
+    assert_eq!(
+        options["ssl.ca.location"],
+        Property::File(NamedFile::new(path("ca.pem")))
+    );
+    let s3 = &config.store.s3;
+    assert_eq!(s3.ca_file, Some(NamedFile::new(path("passphrase"))));
+    let keys = S3Credentials::Keys {
+        key_id: Secret::new("someone"),
+        secret: Secret::new("sesame"),
+        token: None,
+    };
+    assert_eq!(s3.credentials, keys);
+    let shown = format!("{config:?}");
+    for text in ["hunter2", "sesame", "someone"] {
+        assert!(!shown.contains(text), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn a_credential_is_known_as_what_takes_a_restart() {
+    let config = Referring::new().read(REFERRING).unwrap();
+    let keys: Vec<&str> = config.credential_keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "kafka.options.\"sasl.password\"",
+            "kafka.options.\"ssl.ca.location\""
+        ]
+    );
+    assert_eq!(config.references.len(), 7);
+    assert_eq!(
+        config.references["store.s3.access_key_id"],
+        Reference::Env("WHO".to_owned())
+    );
+}
+
+/// Whatever is read again at a reload is compared by what it holds.
+#[test]
+fn what_a_file_holds_now_makes_another_configuration() {
+    let referring = Referring::new();
+    let before = referring.read(REFERRING).unwrap();
+    assert_eq!(referring.read(REFERRING).unwrap(), before);
+    referring.write("groundtrack_kafka", "hunter3");
+    let password = referring.read(REFERRING).unwrap();
+    assert!(password.kafka != before.kafka && password.store == before.store);
+    referring.write("ca.pem", "-----BEGIN another");
+    let authority = referring.read(REFERRING).unwrap();
+    assert!(authority.kafka != password.kafka && authority.store == before.store);
+    referring.write("passphrase", "mellon");
+    assert!(referring.read(REFERRING).unwrap().store != before.store);
+}
+
+#[test]
+fn every_reference_that_leads_nowhere_is_named_at_once() {
+    let referring = Referring::new();
+    let text = REFERRING
+        .replace("env:WHO", "env:NOBODY")
+        .replace("credential:kafka", "credential:kafak")
+        .replace("FOLDER/passphrase", "FOLDER/sesame");
+    let lines = lines(referring.read(&text));
+    let expected = [
+        (
+            "3: kafka.options.\"sasl.username\" = \"env:NOBODY\": ",
+            "$NOBODY is not set",
+        ),
+        (
+            "4: kafka.options.\"sasl.password\" = \"credential:kafak\": ",
+            "neither kafak nor",
+        ),
+        (
+            "5: kafka.options.\"ssl.key.password\" = \"file:/",
+            "No such file",
+        ),
+        (
+            "9: store.s3.access_key_id = \"env:NOBODY\": ",
+            "$NOBODY is not set",
+        ),
+        ("10: store.s3.secret_access_key = \"file:/", "No such file"),
+        ("11: store.s3.ca_file = \"file:/", "No such file"),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (start, says)) in lines.iter().zip(expected) {
+        let start = format!("test.toml:{start}");
+        assert!(line.starts_with(&start) && line.contains(says), "{line}");
+    }
+}
+
+/// librdkafka repeats the value that it refuses.
+#[test]
+fn a_fetched_value_that_is_refused_is_not_repeated() {
+    let referring = Referring::new();
+    referring.write("passphrase", "hunter2\0");
+    let refused = lines(referring.read(REFERRING));
+    assert!(
+        !refused.is_empty() && !refused.concat().contains("hunter2"),
+        "{refused:#?}"
+    );
+}
+
+#[test]
+fn who_signs_is_said_once_and_whole() {
+    let s3 = |text: &str| format!("[store.s3]\n{text}");
+    for (text, line, key, says) in [
+        (
+            "access_key_id = \"a\"",
+            2,
+            "access_key_id = (hidden)",
+            "secret_access_key",
+        ),
+        (
+            "secret_access_key = \"a\"",
+            2,
+            "secret_access_key = (hidden)",
+            "access_key_id",
+        ),
+        (
+            "session_token = \"a\"",
+            2,
+            "session_token = (hidden)",
+            "access_key_id and",
+        ),
+        (
+            "secret_access_key = \"a b\"\naccess_key_id = \"a\"",
+            2,
+            "secret_access_key = (hidden)",
+            "one word",
+        ),
+        (
+            "access_key_id = \"a\"\nsecret_access_key = \"b\"\ncredentials_file = \"/f\"",
+            4,
+            "credentials_file = \"/f\"",
+            "left out",
+        ),
+        (
+            "access_key_id = \"a\"\nsecret_access_key = \"b\"\nprofile = \"f\"",
+            4,
+            "profile = \"f\"",
+            "left out",
+        ),
+        (
+            "credentials_file = \"f\"",
+            2,
+            "credentials_file = \"f\"",
+            "absolute",
+        ),
+        ("profile = \"[f]\"", 2, "profile = \"[f]\"", "profile"),
+    ] {
+        refused(&s3(text), line, &format!("store.s3.{key}"), says);
+    }
+    let file = taken(&s3("credentials_file = \"/f\"\nprofile = \"p\""));
+    let expected = S3Credentials::File {
+        path: "/f".into(),
+        profile: Some("p".to_owned()),
+    };
+    assert_eq!(file.store.s3.credentials, expected);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::overrides;
+use super::secrets::Secret;
 use super::valid::{
     ColumnSource, ColumnType, Compression, LogFormat, LogLevel, PartitionUnit, S3Client,
     ScalarType, Start, TimeUnit,
@@ -65,6 +66,9 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 impl Leaf for String {
     const RIGHT: &'static str = "a text in quotes";
+}
+impl Leaf for Secret {
+    const RIGHT: &'static str = String::RIGHT;
 }
 impl Leaf for bool {
     const RIGHT: &'static str = "true or false";

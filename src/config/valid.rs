@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::secrets;
+use super::references::Reference;
+use super::secrets::{self, Secret};
 
 /// A whole checked configuration. Immutable for a generation of actors.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,20 @@ pub struct Config {
     pub status: StatusSocket,
     /// Level and form of the log.
     pub log: Log,
+    /// The keys whose values stand elsewhere, and where.
+    pub references: BTreeMap<String, Reference>,
+}
+
+impl Config {
+    /// The keys that name a `credential:`. systemd loads credentials when it starts the service,
+    /// so a new content of theirs takes a restart, whatever a reload does.
+    pub fn credential_keys(&self) -> impl Iterator<Item = &str> {
+        let is_credential = |reference: &Reference| matches!(reference, Reference::Credential(_));
+        self.references
+            .iter()
+            .filter(move |(_, reference)| is_credential(reference))
+            .map(|(key, _)| key.as_str())
+    }
 }
 
 /// `[source]`: the JSON HTTP API that is polled. Its `Debug` hides the userinfo of the address.
@@ -51,9 +67,8 @@ pub struct Source {
     pub stale_after: Duration,
 }
 
-/// `[kafka]`: the brokers, the topic and the consumer group. Its `Debug` hides passwords, secrets
-/// and key material among the options.
-#[derive(Clone, PartialEq, Eq)]
+/// `[kafka]`: the brokers, the topic and the consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kafka {
     /// `host:port` of the first brokers to ask; at least one.
     pub brokers: Vec<String>,
@@ -66,7 +81,85 @@ pub struct Kafka {
     /// Where a partition without a checkpoint starts.
     pub start: Start,
     /// librdkafka properties passed on as they are; none that the guarantees need.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, Property>,
+}
+
+/// The value of a librdkafka property.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Property {
+    /// One that anybody may see.
+    Plain(String),
+    /// A file with keys or certificates.
+    File(NamedFile),
+    /// A password, key material, or whatever stood elsewhere.
+    Secret(Secret),
+}
+
+impl Property {
+    /// As librdkafka takes it, secrets included.
+    pub fn expose(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::Plain(text) => text.as_str().into(),
+            Self::File(file) => file.path.to_string_lossy(),
+            Self::Secret(secret) => secret.expose().into(),
+        }
+    }
+}
+
+/// What anybody may see.
+impl From<&str> for Property {
+    fn from(text: &str) -> Self {
+        Self::Plain(text.to_owned())
+    }
+}
+
+/// Without a URL's userinfo, which may be a password.
+impl fmt::Debug for Property {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(text) => secrets::without_userinfo(text).fmt(formatter),
+            Self::File(file) => file.fmt(formatter),
+            Self::Secret(secret) => secret.fmt(formatter),
+        }
+    }
+}
+
+/// A file by its path. Two are equal only if they had the same content when the configuration was
+/// read, so that a reload sees a renewed certificate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Absolute where it was checked, else as it was written.
+    pub path: PathBuf,
+    /// A digest of the content; `None`: it could not be read, or is a folder.
+    content: Option<u64>,
+}
+
+/// As much of a file is read to know it again: more than all certificates of a system.
+const CONTENT_MAX_BYTES: u64 = 1 << 20;
+
+impl NamedFile {
+    /// Looks at the file's content. That it cannot be read is for its user to say.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        // A pipe would be waited for.
+        let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        let content = is_file.then(|| digest(&path)).flatten();
+        Self { path, content }
+    }
+}
+
+fn digest(path: &Path) -> Option<u64> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(CONTENT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(xxhash_rust::xxh3::xxh3_64(&bytes))
+}
+
+/// The path alone.
+impl fmt::Debug for NamedFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(formatter)
+    }
 }
 
 impl fmt::Debug for Source {
@@ -77,25 +170,6 @@ impl fmt::Debug for Source {
             .field("interval", &self.interval)
             .field("timeout", &self.timeout)
             .field("stale_after", &self.stale_after)
-            .finish()
-    }
-}
-
-impl fmt::Debug for Kafka {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options: BTreeMap<&String, String> = self
-            .options
-            .iter()
-            .map(|(name, value)| (name, secrets::presentable(name, value)))
-            .collect();
-        formatter
-            .debug_struct("Kafka")
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
-            .field("group", &self.group)
-            .field("instance_id", &self.instance_id)
-            .field("start", &self.start)
-            .field("options", &options)
             .finish()
     }
 }
@@ -115,11 +189,12 @@ impl Kafka {
     /// Whether the group is managed by the broker (KIP-848).
     pub fn is_broker_managed(&self) -> bool {
         let protocol = self.options.get("group.protocol");
-        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+        protocol.is_some_and(|protocol| protocol.expose().eq_ignore_ascii_case("consumer"))
     }
 
     fn millis(&self, option: &str, default: Duration) -> Duration {
-        let told = self.options.get(option).and_then(|text| text.parse().ok());
+        let told = self.options.get(option);
+        let told = told.and_then(|value| value.expose().parse().ok());
         told.map_or(default, Duration::from_millis)
     }
 }
@@ -327,9 +402,37 @@ pub struct S3 {
     /// `x-amz-storage-class`
     pub storage_class: Option<String>,
     /// PEM file with certificates trusted besides the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<NamedFile>,
+    /// Who requests are signed as.
+    pub credentials: S3Credentials,
     /// Of one request; a PUT gets 1 s more for each MiB.
     pub timeout: Duration,
+}
+
+/// Who requests are signed as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Credentials {
+    /// What is found where AWS's tools look.
+    Found {
+        /// The profile; `None`: that of `AWS_PROFILE`, else `default`.
+        profile: Option<String>,
+    },
+    /// A profile of a file in the format of `~/.aws/credentials`, and nothing else.
+    File {
+        /// The file; read again while the process runs.
+        path: PathBuf,
+        /// As above.
+        profile: Option<String>,
+    },
+    /// These.
+    Keys {
+        /// The access key's id.
+        key_id: Secret,
+        /// The secret access key.
+        secret: Secret,
+        /// The session token of temporary credentials.
+        token: Option<Secret>,
+    },
 }
 
 /// Which library speaks S3.

@@ -1,24 +1,32 @@
 //! From what is written to what is valid: each value by its rule, then against the others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Inputs;
 use super::defaults::{MEMORY_MIN_BYTES, SYSTEMD_STOP_TIMEOUT};
-use super::mistakes::Mistake;
+use super::mistakes::{Mistake, Origin};
+use super::references::{Outside, Reference};
 use super::rules::{
-    KAFKA_NAME_MAX, SOCKET_PATH_MAX, absolute, at_least_one, brokers, endpoint, folder, group,
-    hosts, instance_id, kafka_name, listen_address, non_empty, not_zero, overlap, source_url,
-    store_location, too_long,
+    KAFKA_NAME_MAX, SOCKET_PATH_MAX, absolute, at_least_one, brokers, folder, group, hosts,
+    instance_id, kafka_name, listen_address, not_zero, overlap, source_url, store_location,
+    too_long,
 };
 use super::units::{Size, partition_units};
-use super::valid::{Config, Encryption, Skip, Source, Web};
+use super::valid::{Config, Skip, Source, Web};
 use super::written::{self, Given, Place, Written};
 use super::{columns, kafka_options};
 
 /// Checks all that is written, on top of the defaults. The configuration is meant only if there
 /// is no mistake.
-pub(super) fn validate(written: Written, hostname: &str, name: &str) -> (Config, Vec<Mistake>) {
+pub(super) fn validate(written: Written, inputs: &Inputs<'_>) -> (Config, Vec<Mistake>) {
+    let (hostname, name) = (inputs.hostname, inputs.name);
     let mut config = Config::of_host(hostname, name);
-    let mut checks = Checks::default();
+    let mut checks = Checks {
+        outside: &inputs.outside,
+        references: BTreeMap::new(),
+        mistakes: Vec::new(),
+    };
     if let Some(source) = written.source {
         config.source = Some(checks.source(source));
     }
@@ -31,20 +39,16 @@ pub(super) fn validate(written: Written, hostname: &str, name: &str) -> (Config,
     config.skip = checks.skips(written.skip);
     checks.web(written.web, &mut config);
     checks.rest(written.status, written.log, &mut config);
-    let mut mistakes = checks.mistakes;
-    mistakes.extend(columns::check(
-        written.extra,
-        written.columns,
-        partition_time,
-        &mut config,
-    ));
-    mistakes.extend(kafka_options::check(written.options, &mut config));
-    (config, mistakes)
+    let columns = columns::check(written.extra, written.columns, partition_time, &mut config);
+    checks.mistakes.extend(columns);
+    kafka_options::check(written.options, &mut checks, &mut config);
+    config.references = checks.references;
+    (config, checks.mistakes)
 }
 
 /// How a key came by its value.
 #[derive(Debug)]
-enum Mark {
+pub(super) enum Mark {
     /// By its default.
     Default,
     /// It was written, and is valid by itself.
@@ -54,7 +58,7 @@ enum Mark {
 }
 
 impl Mark {
-    fn place(&self) -> Option<&Place> {
+    pub(super) fn place(&self) -> Option<&Place> {
         match self {
             Self::Set(place) => Some(place),
             _ => None,
@@ -77,14 +81,90 @@ fn side<'a>(mark: &'a Mark, key: &'a str, value: Duration) -> Side<'a> {
     }
 }
 
-#[derive(Debug, Default)]
-struct Checks {
-    mistakes: Vec<Mistake>,
+/// What is checked and fetched so far.
+pub(super) struct Checks<'a> {
+    outside: &'a Outside<'a>,
+    references: BTreeMap<String, Reference>,
+    pub(super) mistakes: Vec<Mistake>,
 }
 
-impl Checks {
+impl Checks<'_> {
+    /// Where the text of a key says that its value stands; `Ok(None)`: it is the value itself. A
+    /// secret is none of these on a command line, where every user of the machine sees it.
+    fn referred(
+        &mut self,
+        place: &Place,
+        text: &str,
+        is_secret: bool,
+    ) -> Result<Option<Reference>, String> {
+        match Reference::parse(text) {
+            Some(reference) => {
+                let reference = reference?;
+                self.references.insert(place.key.clone(), reference.clone());
+                Ok(Some(reference))
+            }
+            None if is_secret && !text.is_empty() && matches!(place.origin, Origin::Set(_)) => Err(
+                "must not stand on a command line, where every user of this machine sees it: \
+                     name where it stands, credential:NAME, file:PATH or env:NAME"
+                    .to_owned(),
+            ),
+            None => Ok(None),
+        }
+    }
+
+    /// The text of a key that takes a secret, fetched where it stands elsewhere; whether it was.
+    ///
+    /// # Errors
+    /// Says what would be right.
+    pub(super) fn content(
+        &mut self,
+        place: &Place,
+        text: String,
+        is_secret: bool,
+    ) -> Result<(String, bool), String> {
+        match self.referred(place, &text, is_secret)? {
+            Some(reference) => Ok((self.outside.content(&reference)?, true)),
+            None => Ok((text, false)),
+        }
+    }
+
+    /// The path of a key that takes one, likewise; a path that is written is handed back as it is.
+    ///
+    /// # Errors
+    /// Says what would be right.
+    pub(super) fn path(&mut self, place: &Place, text: String) -> Result<String, String> {
+        let Some(reference) = self.referred(place, &text, false)? else {
+            return Ok(text);
+        };
+        let path = self.outside.path(&reference)?.into_os_string();
+        path.into_string()
+            .map_err(|_| "must name a path of UTF-8 text".to_owned())
+    }
+
+    /// As [`Checks::set`], of a value that may stand elsewhere and is fetched first.
+    pub(super) fn fetch<T, F, U>(
+        &mut self,
+        given: Option<Given<T>>,
+        fetch: impl FnOnce(&mut Self, &Place, T) -> Result<F, String>,
+        target: &mut U,
+        check: impl FnOnce(F) -> Result<U, String>,
+    ) -> Mark {
+        let Some(Given { value, place }) = given else {
+            return Mark::Default;
+        };
+        let fetched = value.map(|value| fetch(self, &place, value));
+        let value = match fetched {
+            Some(Err(right)) => {
+                self.mistakes.push(place.mistake(right));
+                None
+            }
+            fetched => fetched.and_then(Result::ok),
+        };
+        self.set(Some(Given { value, place }), target, check)
+    }
+
     /// Puts a written value in its place if its check takes it.
-    fn set<T, U>(
+    pub(super) fn set<T, U>(
         &mut self,
         given: Option<Given<T>>,
         target: &mut U,
@@ -267,57 +347,6 @@ impl Checks {
             url.place()
                 .and_then(|url| too_long(url, &store.location, longest, topic_bytes)),
         );
-    }
-
-    fn s3(&mut self, written: written::S3, config: &mut Config) {
-        let s3 = &mut config.store.s3;
-        self.set(written.endpoint, &mut s3.endpoint, endpoint);
-        self.set(written.region, &mut s3.region, |region| {
-            let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if region.is_empty() || !region.chars().all(valid) {
-                return Err("must be a region such as us-east-1".to_owned());
-            }
-            Ok(region)
-        });
-        self.set(written.path_style, &mut s3.path_style, Ok);
-        self.set(written.client, &mut s3.client, |client| Ok(client.0));
-        self.set(written.storage_class, &mut s3.storage_class, |class| {
-            if !class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return Err("must be a storage class such as STANDARD_IA, or empty".to_owned());
-            }
-            Ok(non_empty(class))
-        });
-        self.set(written.ca_file, &mut s3.ca_file, |path| {
-            absolute(path, usize::MAX)
-        });
-        self.set(written.timeout, &mut s3.timeout, |p| not_zero(p.0));
-        let encryption = self.set(
-            written.server_side_encryption,
-            &mut s3.server_side_encryption,
-            |text| match text.as_str() {
-                "" => Ok(None),
-                "AES256" => Ok(Some(Encryption::Aes256)),
-                "aws:kms" => Ok(Some(Encryption::Kms(None))),
-                _ => Err("must be \"AES256\", \"aws:kms\" or empty".to_owned()),
-            },
-        );
-        let mut key_id = None;
-        let key = self.set(written.kms_key_id, &mut key_id, |id| {
-            if id.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                return Err("must be a key's id, ARN or alias".to_owned());
-            }
-            Ok(non_empty(id))
-        });
-        match (&mut s3.server_side_encryption, key_id, key.place()) {
-            (_, None, _) => {}
-            (Some(Encryption::Kms(id)), given, _) => *id = given,
-            (_, Some(_), Some(place)) if !matches!(encryption, Mark::Wrong) => {
-                self.mistakes.push(place.mistake(
-                    "must be left out unless store.s3.server_side_encryption is \"aws:kms\"",
-                ));
-            }
-            _ => {}
-        }
     }
 
     fn supervision(&mut self, written: written::Supervision, config: &mut Config) {

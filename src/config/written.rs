@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::mistakes::{Mistake, Origin};
-use super::secrets;
+use super::secrets::{self, Secret};
 use super::tree::{Node, Table, Value};
 use super::units::{
     ClientWord, CompressionWord, FormatWord, FromWord, Leaf, LevelWord, OptionValue, PathWord,
@@ -105,6 +105,11 @@ written!(
         server_side_encryption: String,
         kms_key_id: String,
         storage_class: String,
+        access_key_id: Secret,
+        secret_access_key: Secret,
+        session_token: Secret,
+        credentials_file: String,
+        profile: String,
         ca_file: String,
         timeout: Period,
     }

@@ -141,9 +141,7 @@ mod tests {
     fn kafka(options: &[(&str, &str)]) -> Kafka {
         let mut kafka = crate::testing::config().kafka;
         for (name, value) in options {
-            kafka
-                .options
-                .insert((*name).to_owned(), (*value).to_owned());
+            kafka.options.insert((*name).to_owned(), (*value).into());
         }
         kafka
     }

@@ -1,9 +1,12 @@
-//! Who we are to S3: the environment, else the shared profile; one chain for both clients.
+//! Who we are to S3: the configuration, the environment, else the shared profile; one chain for
+//! both clients.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::config::S3Credentials;
 
 /// An access key. Its `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum CredentialsError {
     Half(&'static str, &'static str),
     /// The file cannot be read.
     #[error(
-        "no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and {} cannot be read ({cause})", path.display()
+        "no credentials: {} cannot be read ({cause})", path.display()
     )]
     Unreadable {
         /// The profiles' file.
@@ -40,7 +43,7 @@ pub enum CredentialsError {
     },
     /// The profile is not in the file, or not whole.
     #[error(
-        "no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and {} has no profile [{profile}] with aws_access_key_id and aws_secret_access_key", path.display()
+        "no credentials: {} has no profile [{profile}] with aws_access_key_id and aws_secret_access_key", path.display()
     )]
     NoProfile {
         /// The profiles' file.
@@ -59,16 +62,26 @@ pub enum CredentialsError {
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Looks credentials up, and again from time to time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chain {
+    settings: S3Credentials,
     found: Mutex<Option<(Instant, Credentials)>>,
 }
 
 impl Chain {
+    /// Looks where these settings say.
+    pub fn new(settings: S3Credentials) -> Self {
+        Self {
+            settings,
+            found: Mutex::default(),
+        }
+    }
+
     /// One that needs not look.
     #[cfg(test)]
     pub(super) fn of(credentials: Credentials) -> Self {
         Self {
+            settings: S3Credentials::Found { profile: None },
             found: Mutex::new(Some((Instant::now(), credentials))),
         }
     }
@@ -83,7 +96,9 @@ impl Chain {
         {
             return Ok(credentials.clone());
         }
-        let looked = tokio::task::spawn_blocking(|| find(&|name| std::env::var(name).ok())).await;
+        let settings = self.settings.clone();
+        let look = move || look(&settings, &|name| std::env::var(name).ok());
+        let looked = tokio::task::spawn_blocking(look).await;
         let credentials = match looked {
             Ok(result) => result?,
             Err(error) => match error.try_into_panic() {
@@ -98,11 +113,34 @@ impl Chain {
     }
 }
 
-/// Looks in the environment, then in the profile that it names.
-///
-/// # Errors
-/// [`CredentialsError`]
-pub fn find(variable: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, CredentialsError> {
+fn look(
+    settings: &S3Credentials,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Credentials, CredentialsError> {
+    let named = |profile: &Option<String>| {
+        let profile = profile.clone().or_else(|| variable("AWS_PROFILE"));
+        profile.filter(|name| !name.is_empty())
+    };
+    match settings {
+        S3Credentials::Keys {
+            key_id,
+            secret,
+            token,
+        } => Ok(Credentials {
+            key_id: key_id.expose().to_owned(),
+            secret: secret.expose().to_owned(),
+            token: token.as_ref().map(|token| token.expose().to_owned()),
+        }),
+        S3Credentials::File { path, profile } => in_file(path.clone(), named(profile)),
+        S3Credentials::Found { profile } => find(named(profile), variable),
+    }
+}
+
+/// Looks in the environment, then in the profile.
+fn find(
+    profile: Option<String>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Credentials, CredentialsError> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     match (
         variable("AWS_ACCESS_KEY_ID"),
@@ -134,7 +172,11 @@ pub fn find(variable: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, Cr
         (None, Some(home)) => PathBuf::from(home).join(".aws/credentials"),
         (None, None) => return Err(CredentialsError::Nowhere),
     };
-    let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
+    in_file(path, profile)
+}
+
+fn in_file(path: PathBuf, profile: Option<String>) -> Result<Credentials, CredentialsError> {
+    let profile = profile.unwrap_or_else(|| "default".to_owned());
     let text = std::fs::read_to_string(&path).map_err(|error| CredentialsError::Unreadable {
         path: path.clone(),
         cause: error.kind(),
@@ -175,12 +217,16 @@ fn in_profile(text: &str, profile: &str) -> Option<Credentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
     use std::collections::HashMap;
     use std::io::Write;
 
     fn find_in(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
-        find(&|name| variables.get(name).map(|value| (*value).to_owned()))
+        let settings = S3Credentials::Found { profile: None };
+        look(&settings, &|name| {
+            variables.get(name).map(|value| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -229,6 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn what_the_configuration_says_comes_before_all_else() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(
+            file,
+            "[default]\naws_access_key_id=a\naws_secret_access_key=b\n\
+             [other]\naws_access_key_id=c\naws_secret_access_key=d\n"
+        )
+        .unwrap();
+        let look = |settings: &S3Credentials| {
+            let environment = |name: &str| name.starts_with("AWS_").then(|| "e".to_owned());
+            look(settings, &environment).unwrap().key_id
+        };
+        let in_file = |profile: Option<&str>| S3Credentials::File {
+            path: file.path().to_owned(),
+            profile: profile.map(str::to_owned),
+        };
+        assert_eq!(look(&in_file(Some("default"))), "a");
+        assert_eq!(look(&in_file(Some("other"))), "c");
+        let keys = S3Credentials::Keys {
+            key_id: Secret::new("k"),
+            secret: Secret::new("s"),
+            token: None,
+        };
+        assert_eq!(look(&keys), "k");
+        assert_eq!(look(&S3Credentials::Found { profile: None }), "e");
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let half = find_in(&[("AWS_ACCESS_KEY_ID", "id"), ("HOME", "/")]).unwrap_err();
         assert!(
@@ -250,7 +324,7 @@ mod tests {
             secret: "hush".into(),
             token: Some("quiet".into()),
         };
-        let chain = Chain::default();
+        let chain = Chain::new(S3Credentials::Found { profile: None });
         *chain.found.lock().unwrap() = Some((Instant::now(), credentials.clone()));
         for text in [format!("{credentials:?}"), format!("{chain:#?}")] {
             for secret in ["AKIA1", "hush", "quiet"] {

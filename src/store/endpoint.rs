@@ -78,7 +78,7 @@ pub(super) struct Authorities {
 /// # Errors
 /// [`OpenError::CaFile`]
 pub(super) fn extra_certificates(s3: &config::S3) -> Result<Option<Authorities>, OpenError> {
-    let Some(path) = &s3.ca_file else {
+    let Some(config::NamedFile { path, .. }) = &s3.ca_file else {
         return Ok(None);
     };
     let wrong = |cause: String| OpenError::CaFile {
@@ -137,6 +137,7 @@ pub(super) mod tests {
             server_side_encryption: None,
             storage_class: None,
             ca_file: None,
+            credentials: config::S3Credentials::Found { profile: None },
             timeout: Duration::from_secs(5),
         }
     }
@@ -173,9 +174,9 @@ pub(super) mod tests {
     fn a_file_without_certificates_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut config = s3(None, true);
-        config.ca_file = Some(file.path().to_owned());
+        config.ca_file = Some(config::NamedFile::new(file.path()));
         assert!(extra_certificates(&config).is_err());
-        config.ca_file = Some("/nowhere/ca.pem".into());
+        config.ca_file = Some(config::NamedFile::new("/nowhere/ca.pem"));
         let error = extra_certificates(&config).err().unwrap();
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     }

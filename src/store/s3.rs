@@ -52,7 +52,12 @@ impl S3Store {
     /// # Errors
     /// [`OpenError`]
     pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
-        Self::with_chain(s3, bucket, prefix, Arc::default())
+        Self::with_chain(
+            s3,
+            bucket,
+            prefix,
+            Arc::new(Chain::new(s3.credentials.clone())),
+        )
     }
 
     pub(super) fn with_chain(

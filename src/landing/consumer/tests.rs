@@ -158,7 +158,7 @@ impl Member {
             config
                 .kafka
                 .options
-                .insert((*key).to_owned(), (*value).to_owned());
+                .insert((*key).to_owned(), (*value).into());
         }
         let (commands, heard) = std::sync::mpsc::channel();
         let (blocks_in, blocks) = mpsc::channel(BLOCKS_MAX);
@@ -166,7 +166,11 @@ impl Member {
         let (claims, status) = (Claims::default(), Status::new());
         let budget = Budget::new(config.limits.memory_bytes);
         let thread = start_thread(ThreadParts {
-            instance_id: config.kafka.options.remove("group.instance.id"),
+            instance_id: config
+                .kafka
+                .options
+                .remove("group.instance.id")
+                .map(|id| id.expose().into_owned()),
             session: config.kafka.session_timeout(),
             layout: Layout::of(&config),
             claims: claims.clone(),
