@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::infer::{self, InferError};
 use crate::landing::kafka_broker::KafkaBroker;
 use crate::logging::{self, LogSetup};
+use crate::notify::Notifier;
 use crate::status::{Status, now_ms};
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
 use crate::verify::{self, Bar, JsonReport, Question, TextReport, VerifyError, Weight};
@@ -366,6 +367,7 @@ pub fn serve(service: Service) -> Result<ExitReason, Error> {
         status: service.status,
         log: logger.clone(),
         level,
+        notifier: Notifier::from_environment(),
         signals,
         shutdown: service.shutdown,
         until_caught_up: service.until_caught_up,

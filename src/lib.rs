@@ -16,7 +16,8 @@
 //!
 //! The modules, in the order of the data: [`ingest`] (poller, publisher), [`landing`]
 //! (subscriber, flattener, accumulator, uploader, checkpoint) and [`store`]. Around them:
-//! [`config`], [`supervisor`], [`signals`], [`logging`], [`status`], [`web`], [`cli`], [`demo`].
+//! [`config`], [`supervisor`], [`signals`], [`notify`], [`logging`], [`status`], [`web`], [`cli`],
+//! [`demo`].
 #![deny(
     missing_docs,
     missing_debug_implementations,
@@ -42,6 +43,7 @@ pub mod kafka;
 pub mod landing;
 pub mod logging;
 pub mod messages;
+pub mod notify;
 pub mod signals;
 pub mod status;
 pub mod store;

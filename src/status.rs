@@ -31,6 +31,8 @@ pub struct Status {
     /// Where the page listens; `None`: it does not. With port 0, the port that it got.
     web_address: Mutex<Option<SocketAddr>>,
     landed: broadcast::Sender<LandedFile>,
+    /// See [`Status::has_joined`].
+    joined: AtomicBool,
 }
 
 /// Name of a counter and its labels, in the words of `/metrics`.
@@ -77,6 +79,8 @@ pub struct GroupStatus {
     pub running: AtomicBool,
     /// Why the last generation ended; empty: none has.
     pub last_failure: Mutex<String>,
+    /// The life sign of its thread, which never waits.
+    pub thread: Pulse,
     actors: RwLock<BTreeMap<&'static str, Arc<Pulse>>>,
 }
 
@@ -174,6 +178,7 @@ impl Status {
             last_file: Mutex::default(),
             web_address: Mutex::default(),
             landed: broadcast::channel(LANDED_CAPACITY).0,
+            joined: AtomicBool::new(false),
         })
     }
 
@@ -190,6 +195,7 @@ impl Status {
                 restarts: AtomicU64::new(0),
                 running: AtomicBool::new(false),
                 last_failure: Mutex::default(),
+                thread: Pulse::new(""),
                 actors: RwLock::default(),
             })
         })
@@ -287,6 +293,17 @@ impl Status {
         self.landed.subscribe()
     }
 
+    /// Whether the consumer group has said once which partitions are ours, none perhaps, and the
+    /// store has answered for each of them.
+    pub fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    /// Says that the group was joined.
+    pub fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
     /// Where the page listens.
     pub fn web_address(&self) -> Option<SocketAddr> {
         *lock(&self.web_address)
@@ -357,6 +374,7 @@ impl GroupStatus {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        self.thread.works();
         self.generation.store(generation, Ordering::Relaxed);
         self.running.store(true, Ordering::Relaxed);
     }

@@ -229,6 +229,7 @@ impl Bench {
             status,
             log: log(),
             level: LevelSwitch::new(LogLevel::Info),
+            notifier: groundtrack::notify::Notifier::silent(),
             signals,
             shutdown,
             until_caught_up: true,

@@ -84,6 +84,7 @@ impl Service {
             status: status.clone(),
             log: log(),
             level: LevelSwitch::new(LogLevel::Info),
+            notifier: groundtrack::notify::Notifier::silent(),
             signals,
             shutdown: shutdown.clone(),
             until_caught_up,

@@ -12,7 +12,8 @@
 //! third decode panic before it has decoded, and loses the answer of the first swap of a claim
 //! though it took effect. The kinds are `panic`, `error` (the error that the step's row in
 //! `docs/fault-points.md` names), `conflict` and `precondition` (a put's 409 and 412), `abort`,
-//! `delay-MILLISECONDS` and `hang`, a delay without end. With `GROUNDTRACK_FAULTS_FIRED` each
+//! `delay-MILLISECONDS`, `hang`, a delay without end, and `stuck`, one that
+//! takes the whole thread with it. With `GROUNDTRACK_FAULTS_FIRED` each
 //! fault is noted in the file that it names before it happens.
 
 mod step;

@@ -36,6 +36,8 @@ pub enum Kind {
     Delay(Duration),
     /// Nothing happens any more.
     Hang,
+    /// Nothing happens any more, on the whole thread.
+    Stuck,
 }
 
 /// Hangs of threads end after this, so that no test leaves a thread behind for ever.
@@ -78,12 +80,13 @@ impl FromStr for Kind {
             "precondition" => Self::Precondition,
             "abort" => Self::Abort,
             "hang" => Self::Hang,
+            "stuck" => Self::Stuck,
             _ => {
                 let ms = text.strip_prefix("delay-").and_then(|ms| ms.parse().ok());
                 Self::Delay(Duration::from_millis(ms.ok_or_else(|| {
                     format!(
                         "no fault is called {text}: panic, error, conflict, precondition, abort, \
-                         delay-MILLISECONDS, hang"
+                         delay-MILLISECONDS, hang, stuck"
                     )
                 })?))
             }
@@ -169,11 +172,14 @@ fn at_once<E: Planned>(step: Step, side: Side, kind: Kind) -> Result<Option<Dura
         Kind::Abort => std::process::abort(),
         Kind::Error | Kind::Conflict | Kind::Precondition => Err(E::planned(kind)),
         Kind::Delay(delay) => Ok(Some(delay)),
-        Kind::Hang => Ok(None),
+        Kind::Hang | Kind::Stuck => Ok(None),
     }
 }
 
 async fn pass<E: Planned>(step: Step, side: Side, kind: Kind) -> Result<(), E> {
+    if kind == Kind::Stuck {
+        std::thread::sleep(THREAD_HANG);
+    }
     match at_once(step, side, kind)? {
         Some(delay) => tokio::time::sleep(delay).await,
         None => std::future::pending().await,

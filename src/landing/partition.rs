@@ -112,6 +112,11 @@ impl Partition {
         }
     }
 
+    /// Whether its claim, the first one since it is ours, has had an answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.reading.is_some() || matches!(self.phase, Phase::ClaimAt(_) | Phase::Leaving)
+    }
+
     /// The offset to assign and to seek: our own next one, else 0. Never a logical one.
     pub(crate) fn next(&self) -> i64 {
         self.reading

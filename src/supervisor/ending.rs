@@ -73,6 +73,7 @@ impl Supervisor {
             Some(ending) if ending.reason == ExitReason::Drained => ending.reason = reason,
             Some(_) => {}
             None => {
+                self.plan.notifier.stopping(self.config.limits.drain);
                 let deadline = now + self.config.limits.drain;
                 self.ending = Some(Ending {
                     reason,

@@ -1,16 +1,19 @@
 //! The groups: how each is run, when it is wanted, and which sections of the configuration it
 //! is made from.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::generation::{End, Failure, Generation, panic_message};
+use crate::status::GroupStatus;
 
 /// How a generation ended.
 pub type Outcome = Result<End, Failure>;
@@ -127,7 +130,16 @@ impl Group {
             .name(self.name.as_str().to_owned())
             .spawn(move || {
                 let ended = catch_unwind(AssertUnwindSafe(|| {
-                    actix::System::new().block_on(run(generation))
+                    let beats = beat(
+                        generation.group.clone(),
+                        generation.config.supervision.heartbeat,
+                    );
+                    actix::System::new().block_on(async {
+                        tokio::select! {
+                            outcome = run(generation) => outcome,
+                            never = beats => match never {},
+                        }
+                    })
                 }));
                 let outcome = ended.unwrap_or_else(|payload| {
                     let message = panic_message(payload.as_ref());
@@ -140,10 +152,20 @@ impl Group {
     }
 }
 
+/// The life sign of a group's thread: four times a heartbeat, and at least once a second where that
+/// is short, it must come round. A thread that is stuck while its actors have named a wait shows
+/// in nothing else.
+async fn beat(group: Arc<GroupStatus>, heartbeat: Duration) -> Infallible {
+    let every = (heartbeat / 4).max(Duration::from_secs(1));
+    loop {
+        group.thread.works();
+        tokio::time::sleep(every).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn changed(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
         let old = crate::testing::config();

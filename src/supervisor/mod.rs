@@ -32,6 +32,7 @@ pub use self::policy::{Policy, Verdict};
 use self::slot::{Judgement, Parts, Phase, Slot, judge};
 use crate::config::Config;
 use crate::generation::Failure;
+use crate::notify::{self, View};
 use crate::signals::Signal;
 
 /// Runs the groups until there is a reason to end. Blocks the calling thread.
@@ -89,6 +90,7 @@ impl Supervisor {
             if let Some(reason) = self.finished() {
                 return reason;
             }
+            self.notify(now);
             match self.next_event().await {
                 Event::Signal(Signal::Reload) => self.reload(Instant::now()),
                 Event::Signal(Signal::End) if self.signalled => return self.interrupted(),
@@ -129,6 +131,7 @@ impl Supervisor {
         let ending = self.ending.as_ref().filter(|ending| !ending.cut);
         slots
             .chain(ending.map(|ending| ending.deadline))
+            .chain(self.plan.notifier.due_at())
             .fold(self.next_look, Instant::min)
     }
 
@@ -153,6 +156,32 @@ impl Supervisor {
                 slot.leave(Some(failure), now + self.plan.gone_within);
             }
         }
+    }
+
+    /// Tells systemd where it stands.
+    fn notify(&mut self, now: Instant) {
+        let Self {
+            slots,
+            plan,
+            config,
+            ending,
+            ..
+        } = self;
+        let status = &plan.status;
+        plan.notifier.look(now, || {
+            let is_joined = status.has_joined();
+            let snapshot = status.snapshot(config.files.max_age);
+            View {
+                is_joined,
+                is_alive: slots
+                    .iter()
+                    .all(|slot| slot.is_alive(config.supervision.heartbeat)),
+                status: match ending {
+                    None => notify::sentence(&snapshot, config, !is_joined),
+                    Some(_) => format!("ends; {}", notify::sentence(&snapshot, config, false)),
+                },
+            }
+        });
     }
 
     /// Compares what is desired with what is there, and starts or asks to leave.

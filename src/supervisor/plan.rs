@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::group::Group;
 use crate::config::Config;
 use crate::logging::LevelSwitch;
+use crate::notify::Notifier;
 use crate::signals::Signal;
 use crate::status::Status;
 
@@ -35,6 +36,8 @@ pub struct Plan {
     pub log: Logger,
     /// Follows `log.level` at once.
     pub level: LevelSwitch,
+    /// Tells systemd.
+    pub notifier: Notifier,
     /// What signals ask for.
     pub signals: mpsc::Receiver<Signal>,
     /// Cancelled: drain and end, as at SIGTERM.

@@ -18,6 +18,7 @@ impl Supervisor {
             warn!(self.plan.log, "reload ignored, the process is ending");
             return;
         }
+        self.plan.notifier.reloading();
         match (self.plan.load)() {
             Ok(config) => self.apply(config, now),
             Err(mistakes) => {
@@ -30,6 +31,7 @@ impl Supervisor {
                 self.plan.status.trouble("configuration", &words, false);
             }
         }
+        self.plan.notifier.reloaded(now);
     }
 
     fn apply(&mut self, config: Config, now: Instant) {

@@ -18,6 +18,9 @@ use crate::generation::{End, Failure, Generation};
 use crate::logging::{Repeated, Say};
 use crate::status::{GroupStatus, Status};
 
+/// However short the heartbeat: on a busy machine a thread may wait for a processor so long.
+const THREAD_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where a group stands.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -200,11 +203,18 @@ impl Slot {
         self.phase = Phase::Idle;
     }
 
-    /// The actor that has been silent for longest though it works, where that is longer than
+    /// Its thread, where that has not come round for `heartbeat`, whatever its actors said last;
+    /// else the actor that has been silent for longest though it works, where that is longer than
     /// `heartbeat`.
     pub(super) fn hung(&self, heartbeat: Duration) -> Option<Failure> {
         if !matches!(self.phase, Phase::Running(_)) {
             return None;
+        }
+        let thread = &self.status.thread;
+        if thread.is_hung(heartbeat.max(THREAD_PATIENCE)) {
+            let silent = humantime::format_duration(Duration::from_millis(thread.silent_ms()));
+            let text = format!("its thread hung: no turn for {silent}");
+            return Some(Failure::Group(text));
         }
         let (actor, pulse) = self
             .status
@@ -218,6 +228,16 @@ impl Slot {
             humantime::format_duration(silent)
         );
         Some(Failure::Actor { actor, reason })
+    }
+
+    /// Whether it makes progress, or the supervisor still waits for it under a deadline: what the
+    /// watchdog asks.
+    pub(super) fn is_alive(&self, heartbeat: Duration) -> bool {
+        match &self.phase {
+            Phase::Idle | Phase::BackingOff { .. } => true,
+            Phase::Running(_) => self.hung(heartbeat).is_none(),
+            Phase::Leaving(_, leave) => leave.why.is_none() && leave.deadline.is_some(),
+        }
     }
 
     /// Resolves once its generation's thread is gone.

@@ -1,5 +1,6 @@
 //! The supervisor over fake groups on real threads. Events are awaited, never slept for.
 
+use std::os::unix::net::UnixDatagram;
 use std::sync::Mutex;
 use std::sync::mpsc as events;
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use super::*;
 use crate::config::LogLevel;
 use crate::generation::{ActorSet, End, Generation};
 use crate::logging::LevelSwitch;
+use crate::notify::Notifier;
 use crate::status::Status;
 
 /// No event takes so long unless it never comes.
@@ -37,6 +39,8 @@ enum Does {
     DrainForEver,
     /// Its thread never ends.
     Stuck,
+    /// Its thread never comes round, while all its actors wait.
+    StuckAtOnce,
     /// Asked to drain, its thread never ends.
     StuckDraining,
     /// It has landed what the topic held.
@@ -109,6 +113,9 @@ async fn fake(
                 std::thread::park();
             }
         }
+        Does::StuckAtOnce => loop {
+            std::thread::park();
+        },
         Does::StuckDraining => {
             generation.drain.cancelled().await;
             loop {
@@ -168,6 +175,7 @@ impl Rig {
             status: Status::new(),
             log: Logger::root(slog::Discard, slog::o!()),
             level: LevelSwitch::new(LogLevel::Info),
+            notifier: Notifier::silent(),
             signals: wishes,
             shutdown: CancellationToken::new(),
             until_caught_up: false,
@@ -356,6 +364,127 @@ fn a_stuck_thread_of_the_page_is_said_and_landing_goes_on() {
         text.ends_with("restart the service to have it back"),
         "{text}"
     );
+    rig.drains();
+}
+
+#[test]
+fn a_thread_that_never_comes_round_is_found_though_its_actors_wait() {
+    let rig = Rig::start_with(config(), &[(Landing, &[StuckAtOnce])], |plan| {
+        plan.gone_within = Duration::from_millis(20);
+    });
+    let status = rig.status.clone();
+    let ExitReason::GaveUp(why) = rig.reason() else {
+        panic!("it did not give up");
+    };
+    assert!(why.starts_with("the thread of the group landing is stuck"));
+    let actors = status.group("landing").actors();
+    assert!(
+        actors
+            .iter()
+            .all(|(_, pulse)| !pulse.waits_for().is_empty())
+    );
+}
+
+/// What systemd hears in a test.
+struct Systemd {
+    _folder: tempfile::TempDir,
+    socket: UnixDatagram,
+}
+
+impl Systemd {
+    /// Its watchdog is to be fed each millisecond.
+    fn listens(plan: &mut Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        plan.notifier = Notifier::telling(path.to_str(), Some(Duration::from_millis(1)));
+        Self {
+            _folder: folder,
+            socket,
+        }
+    }
+
+    /// Waits for a message that holds this, and returns those before it.
+    fn hears(&self, word: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            let mut buffer = [0; 4096];
+            let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| {
+                panic!("no {word:?} after {before:?}: {error}");
+            });
+            let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if message.contains(word) {
+                return before;
+            }
+            before.push(message);
+        }
+    }
+}
+
+#[test]
+fn systemd_hears_of_the_start_the_reload_and_the_end() {
+    let mut systemd = None;
+    let rig = Rig::start_with(config(), &[(Landing, &[Serve])], |plan| {
+        systemd = Some(Systemd::listens(plan));
+    });
+    let systemd = systemd.unwrap();
+    let before = systemd.hears("WATCHDOG=1");
+    assert!(
+        !before.concat().contains("READY=1"),
+        "it has not joined yet"
+    );
+    rig.status.set_joined();
+    systemd.hears("READY=1");
+    systemd.hears("WATCHDOG=1");
+    rig.reload(Ok(config()));
+    systemd.hears("RELOADING=1\nMONOTONIC_USEC=");
+    systemd.hears("READY=1");
+    rig.signal(Signal::End);
+    systemd.hears("STOPPING=1");
+    assert_eq!(rig.reason(), ExitReason::Drained);
+}
+
+#[test]
+fn a_refused_reload_ends_for_systemd_too_and_is_in_its_status() {
+    let mut systemd = None;
+    let rig = Rig::start_with(config(), &[(Landing, &[Serve])], |plan| {
+        systemd = Some(Systemd::listens(plan));
+    });
+    let systemd = systemd.unwrap();
+    rig.status.set_joined();
+    systemd.hears("READY=1");
+    rig.reload(Err(vec!["line 3: files.max_rows".to_owned()]));
+    systemd.hears("RELOADING=1");
+    systemd.hears("READY=1");
+    systemd.hears("STATUS=degraded: configuration: the last reload was refused: line 3");
+    rig.drains();
+}
+
+#[test]
+fn the_watchdog_is_not_fed_beside_a_thread_that_is_stuck() {
+    let mut systemd = None;
+    let mut config = config();
+    config.supervision.heartbeat = Duration::from_millis(5);
+    let scripts: &[(GroupName, &'static [Does])] = &[(Landing, &[Serve]), (Web, &[Stuck])];
+    let rig = Rig::start_with(config.clone(), scripts, |plan| {
+        systemd = Some(Systemd::listens(plan));
+        plan.gone_within = Duration::from_millis(20);
+    });
+    let systemd = systemd.unwrap();
+    rig.status.set_joined();
+    rig.wait_for("web 1 started");
+    systemd.hears("WATCHDOG=1");
+    rig.status.group("web").pulse("bomb").works();
+    rig.wait_for_trouble("group web", true);
+    // What was said before the thread was found stuck lies before this.
+    rig.reload(Ok(config.clone()));
+    systemd.hears("RELOADING=1");
+    for _ in 0..3 {
+        rig.reload(Ok(config.clone()));
+        let before = systemd.hears("RELOADING=1").concat();
+        assert!(!before.contains("WATCHDOG=1"), "{before}");
+    }
     rig.drains();
 }
 

@@ -225,6 +225,7 @@ fn service(listen: SocketAddr) -> Service {
         load: Box::new(|| Err(Vec::new())),
         status: status.clone(),
         log: slog::Logger::root(slog::Discard, slog::o!()),
+        notifier: crate::notify::Notifier::silent(),
         signals: tokio::sync::mpsc::channel(1).1,
         shutdown: shutdown.clone(),
         until_caught_up: false,

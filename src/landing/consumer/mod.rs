@@ -179,6 +179,7 @@ impl Thread<'_> {
             if self.commands() {
                 return Ended::Left;
             }
+            self.note_joined();
             let now = Instant::now();
             self.phases(now);
             self.hand_on_due(now);
@@ -188,6 +189,18 @@ impl Thread<'_> {
                 return Ended::Left;
             }
             self.records();
+        }
+    }
+
+    /// Says once that the group was joined: it has told what is ours, and the store has answered
+    /// for all of that.
+    fn note_joined(&mut self) {
+        let status = &self.parts.status;
+        if self.has_joined
+            && !status.has_joined()
+            && self.partitions.values().all(Partition::is_answered)
+        {
+            status.set_joined();
         }
     }
 
