@@ -93,6 +93,8 @@ struct Shared {
     forced: RefCell<HashMap<i32, OffsetSet>>,
     /// Counts claims and releases of a partition: a claim that was overtaken is dropped.
     turns: RefCell<HashMap<i32, u64>>,
+    /// The highest epoch that was held of each partition.
+    epochs: RefCell<HashMap<i32, u64>>,
     /// Wakes claims that wait for another to close or to end.
     closed: Notify,
     /// The replay that was begun last.
@@ -259,6 +261,11 @@ impl Desk {
         self.shared.turns.borrow().get(&partition) != Some(&turn)
     }
 
+    fn held_epoch(&self, partition: i32) -> u64 {
+        let epochs = self.shared.epochs.borrow();
+        epochs.get(&partition).copied().unwrap_or(0)
+    }
+
     fn set_state(&self, partition: i32, state: PartitionState) {
         self.parts
             .status
@@ -269,6 +276,10 @@ impl Desk {
     /// From now on this claim holds the partition.
     fn hold(&self, slot: &mut Option<Held>, partition: i32, held: Held) -> ClaimId {
         let claim = claim_id(partition, &held);
+        self.shared
+            .epochs
+            .borrow_mut()
+            .insert(partition, claim.epoch);
         let identity = Arc::new(self.identity(partition, &held.checkpoint));
         let start = held.checkpoint.next_offset;
         let (state, purpose) = match (held.task, &held.checkpoint.pending) {
@@ -401,6 +412,18 @@ mod tests {
             ClaimAnswer::Land { claim, .. } => claim,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_was_deleted_is_made_anew_with_an_epoch_never_held() {
+        let store = Arc::new(MemoryStore::new());
+        let desk = desk(&store);
+        let old = claimed(&desk).await;
+        store.delete(&desk.names.checkpoint(0)).await.unwrap();
+        desk.parts.claims.release(0);
+        let new = claimed(&desk).await;
+        assert!(new.epoch > old.epoch);
+        assert!(!desk.parts.claims.is_current(old));
     }
 
     #[tokio::test]

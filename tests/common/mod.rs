@@ -19,7 +19,7 @@ pub use rig::{Rig, Setup, footers};
 pub use source::{Source, Stream};
 
 /// No event takes so long unless it never comes.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a file or a broker is looked at.
 pub const LOOK: Duration = Duration::from_millis(50);
 /// The shortest session that the broker allows under the classic protocol.

@@ -276,9 +276,7 @@ pub fn two_groups() -> Protocol {
     Protocol::new("two groups", 2, 2, budget).with(|model| model.setups[1].names.group = "h".into())
 }
 
-/// The checkpoint is deleted, and somebody else's objects lie under our keys. Only the seeded
-/// variants run in it: a checkpoint that is made anew begins with the epoch of the one that was
-/// deleted, so that a block of before counts again, which nothing prevents yet.
+/// The checkpoint is deleted, and somebody else's objects lie under our keys.
 pub fn outsiders() -> Protocol {
     let short = Budget {
         deletions: 1,
@@ -332,6 +330,7 @@ tests! {
     holes
     renewal
     two_groups
+    outsiders
     three_writers
 }
 

@@ -378,8 +378,8 @@ impl Protocol {
         }
     }
 
-    /// Whether a checkpoint can be deleted here. Only the checkpoint tells of records that were
-    /// read before their first object, and of a claim that found none: one that is deleted while
+    /// Whether a checkpoint can be deleted here. Only the checkpoint tells of a batch before its
+    /// first object, and of a claim that found none or a pending range: one that is deleted while
     /// such a thing is under way cannot be told from none, and its records land again.
     fn can_be_deleted(&self, state: &State) -> bool {
         let creates = |put: &Arc<Put>| match &**put {
@@ -390,7 +390,7 @@ impl Protocol {
         };
         let is_quiet = |writer: &Shared<Writer>| {
             let has_batch = writer.travelling.is_some() || !writer.queue.is_empty();
-            !has_batch && writer.blocks.is_empty() && !writer.is_creating()
+            !has_batch && !writer.is_claiming() && !writer.is_replaying()
         };
         !state.late.iter().any(creates) && state.writers.iter().all(is_quiet)
     }

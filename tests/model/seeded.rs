@@ -25,6 +25,8 @@ pub enum Seed {
     FoundBelieved,
     /// A replay is laid out by today's configuration.
     ReplayByTodaysLayout,
+    /// A checkpoint that is made anew begins with the first epoch again.
+    EpochStartsAgain,
     /// A claim leaves the epoch as it is.
     EpochNotRaised,
     /// The accumulator takes a block of an older claim.
@@ -114,6 +116,7 @@ mod found {
         a_found_object_believed_without_its_footer: FoundBelieved breaks THERE in outsiders;
         a_replay_by_todays_layout: ReplayByTodaysLayout breaks PROVE in changed_layout;
         a_claim_that_leaves_the_epoch: EpochNotRaised breaks THERE in given_back;
+        an_epoch_that_starts_again: EpochStartsAgain breaks TWICE in outsiders;
         a_stale_block_taken: StaleBlockTaken breaks THERE in given_back;
         a_key_not_minus_what_is_held: NotMinusWhatIsHeld breaks TWICE in two_opinions;
         landed_without_the_proof_of_all_objects: LandedWithoutProof breaks THERE in two_opinions;

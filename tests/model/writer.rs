@@ -57,7 +57,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub(super) fn terms(&self, writer: String, skips: Vec<i64>) -> Terms {
+    pub(super) fn terms(&self, writer: String, skips: Vec<i64>, held_epoch: u64) -> Terms {
         Terms {
             topic: TOPIC.into(),
             partition: PARTITION,
@@ -67,6 +67,7 @@ impl Setup {
             layout: (*self.layout).clone(),
             start: Start::Earliest,
             skips,
+            held_epoch,
         }
     }
 
@@ -124,6 +125,8 @@ pub struct Writer {
     pub slot: Option<Box<Held>>,
     /// The claim that counts.
     pub holding: Option<Arc<Holding>>,
+    /// The highest epoch that was held since the last crash.
+    held_epoch: u64,
     forced: OffsetSet,
     pub reading: Option<Reading>,
     /// Between consumer and accumulator.
@@ -141,8 +144,6 @@ pub struct Desk {
     is_overtaken: bool,
     /// Seeded: a listing taken before the checkpoint was read.
     listed: Option<Option<String>>,
-    /// The claim's read found no checkpoint.
-    found_none: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -263,9 +264,18 @@ impl Writer {
         }
     }
 
-    /// Whether it has found no checkpoint and is on the way to create one.
-    pub fn is_creating(&self) -> bool {
-        self.desk.as_ref().is_some_and(|desk| desk.found_none)
+    /// Whether a claim of its own is under way that has read the checkpoint.
+    pub fn is_claiming(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| {
+            let is_claim = matches!(desk.job, Job::Claim(_));
+            is_claim && desk.io != Io::Claim(ClaimAction::Read)
+        })
+    }
+
+    /// Whether it holds a range that was begun before its claim, and so needs no begin.
+    pub fn is_replaying(&self) -> bool {
+        let holding = self.holding.as_ref();
+        holding.is_some_and(|holding| holding.pending.is_some())
     }
 
     pub(super) fn is_current(&self, epoch: u64) -> bool {

@@ -177,6 +177,7 @@ impl Desk {
             layout: (*self.parts.layout).clone(),
             start: config.kafka.start,
             skips: skips.map(|skip| skip.first_offset).collect(),
+            held_epoch: self.held_epoch(partition),
         }
     }
 

@@ -32,6 +32,9 @@ pub struct Terms {
     pub start: Start,
     /// `first_offset` of every `[[skip]]` of this partition.
     pub skips: Vec<i64>,
+    /// The highest epoch that this process has held of the partition: the next one lies above it
+    /// even if the checkpoint was deleted and is made anew, or blocks of before would count again.
+    pub held_epoch: u64,
 }
 
 /// The partition's log, as the broker sees it now.
@@ -243,7 +246,7 @@ impl Claim {
             Found::Unreadable(why) => done(Claimed::Stopped(why)),
             Found::Checkpoint(current, etag) => {
                 let mut next = written(&current, now);
-                next.epoch += 1;
+                next.epoch = self.next_epoch(current.epoch);
                 next.writer.clone_from(&self.terms.writer);
                 self.swap(next, Condition::Matches(etag), Then::Compare)
             }
@@ -302,7 +305,7 @@ impl Claim {
         let checkpoint = Checkpoint {
             format: FORMAT,
             revision: 1,
-            epoch: 1,
+            epoch: self.next_epoch(0),
             writer: self.terms.writer.clone(),
             time: now.text.clone(),
             cluster_id: log.topic.cluster_id.clone(),
@@ -325,6 +328,10 @@ impl Claim {
             stopped: None,
         };
         self.swap(checkpoint, Condition::Absent, Then::Compare)
+    }
+
+    fn next_epoch(&self, current: u64) -> u64 {
+        current.max(self.terms.held_epoch) + 1
     }
 
     fn swap(&mut self, next: Checkpoint, condition: Condition, then: Then) -> ClaimAction {

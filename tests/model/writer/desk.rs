@@ -25,7 +25,6 @@ impl Writer {
             io: Io::Claim(action),
             is_overtaken: false,
             listed,
-            found_none: false,
         }));
         if !is_ahead {
             self.desk_step(Fate::Answered, around);
@@ -37,14 +36,19 @@ impl Writer {
         if around.seed == Some(Seed::GapWithoutTheWord) {
             skips = (0..10).collect();
         }
-        around.setup.terms(self.name(around.index), skips)
+        let name = self.name(around.index);
+        let held_epoch = match around.seed {
+            Some(Seed::EpochStartsAgain) => 0,
+            _ => self.held_epoch,
+        };
+        around.setup.terms(name, skips, held_epoch)
     }
 
     // The checkpoint actor.
 
     /// Does the I/O that the checkpoint actor waits for.
     pub fn desk_step(&mut self, fate: Fate, around: &mut Around<'_>) {
-        let Some(mut desk) = self.desk.take() else {
+        let Some(desk) = self.desk.take() else {
             return;
         };
         let key = around.setup.checkpoint_key();
@@ -70,10 +74,7 @@ impl Writer {
                 let event = match action {
                     ClaimAction::Read => {
                         ClaimEvent::Read(match around.store.checkpoints.get(&key) {
-                            None => {
-                                desk.found_none = true;
-                                Found::Absent
-                            }
+                            None => Found::Absent,
                             Some(stored) => {
                                 let checkpoint = Box::new(stored.checkpoint.clone());
                                 Found::Checkpoint(checkpoint, stored.etag.clone())
@@ -208,7 +209,7 @@ impl Writer {
         if let Job::Work { work, .. } = &mut desk.job {
             let held = self.slot.as_deref().cloned().expect("held");
             let request = Request::Begin(intent(&travelling.batch, around.setup));
-            let terms = around.setup.terms(String::new(), Vec::new());
+            let terms = around.setup.terms(String::new(), Vec::new(), 0);
             let (mut fresh, _) =
                 Work::new(terms, around.setup.names.clone(), held, request, &now());
             fresh.step(WorkEvent::Topic(around.log.topic()), &now());
@@ -280,6 +281,7 @@ impl Writer {
             Task::Land => None,
             Task::Replay { .. } => checkpoint.pending.clone(),
         };
+        self.held_epoch = checkpoint.epoch;
         self.holding = Some(Arc::new(Holding {
             epoch: checkpoint.epoch,
             identity: identity(checkpoint, around.setup),
@@ -318,7 +320,6 @@ impl Writer {
             io: Io::AskTopic,
             is_overtaken: false,
             listed: None,
-            found_none: false,
         });
         self.work_action(desk, action, around);
     }

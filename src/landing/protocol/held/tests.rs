@@ -15,6 +15,7 @@ fn terms() -> Terms {
         layout: layout(),
         start: Start::Earliest,
         skips: Vec::new(),
+        held_epoch: 0,
     }
 }
 
