@@ -3,9 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
@@ -13,14 +15,18 @@ use crate::adopt::{self, Rebuilding, Takeover, watch};
 use crate::check::{self, Item, Problem, Report};
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
+use crate::control::client::{self, AskError};
+use crate::control::place::Surroundings;
 use crate::infer::{self, InferError};
 use crate::landing::kafka_broker::KafkaBroker;
 use crate::logging::{self, LogSetup};
 use crate::notify::Notifier;
+use crate::status::snapshot::Health;
 use crate::status::{Status, now_ms};
+use crate::supervisor::reload::{Answer, reloads};
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
 use crate::verify::{self, Bar, JsonReport, Question, TextReport, VerifyError, Weight};
-use crate::{demo, ingest, landing, signals, store, web};
+use crate::{control, demo, ingest, landing, signals, store, web};
 
 /// How a command ended that could begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,15 @@ pub enum Error {
     /// No checkpoint could or may be made.
     #[error("{0}")]
     Adopt(#[from] adopt::Error),
+    /// The running process could not be asked.
+    #[error("{0}")]
+    Ask(#[from] AskError),
+    /// The running process has refused the configuration: all of its mistakes.
+    #[error("refused, the old configuration goes on:\n{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// The running process is about to end.
+    #[error("groundtrack is ending: the next start reads the configuration anyway")]
+    Ending,
 }
 
 /// Runs a command to its end.
@@ -71,13 +86,16 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
     match command {
         Command::Run(arguments) => {
             let load = load_from(&arguments.settings);
-            run(load, groups(), arguments.until_caught_up).map(Outcome::Served)
+            let surroundings = Surroundings::of_process(Some(&arguments.settings.config));
+            run(load, surroundings, groups(), arguments.until_caught_up).map(Outcome::Served)
         }
         Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
         Command::Check(arguments) => check(&arguments),
         Command::Verify(arguments) => prove(&arguments),
         Command::Infer(arguments) => propose(&arguments),
         Command::Adopt(arguments) => adopt(arguments),
+        Command::Reload(arguments) => reload(&arguments),
+        Command::Status(arguments) => status(&arguments),
     }
 }
 
@@ -288,6 +306,52 @@ fn propose(arguments: &cli::Infer) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
+/// Where the process that runs with these settings may be asked.
+fn sockets(settings: &Settings) -> Vec<PathBuf> {
+    let asked = Config::socket(&settings.sources());
+    Surroundings::of_process(Some(&settings.config)).candidates(asked.as_deref())
+}
+
+fn ask_runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Start {
+            what: "no runtime could be started",
+            error,
+        })
+}
+
+/// `groundtrack reload`
+fn reload(arguments: &cli::Reload) -> Result<Outcome, Error> {
+    let sockets = sockets(&arguments.settings);
+    let answer = ask_runtime()?.block_on(client::reload(&sockets))?;
+    if arguments.json {
+        print(&format_args!("{}\n", json!(answer)))?;
+    }
+    match answer {
+        Answer::Applied(applied) => {
+            if !arguments.json {
+                print(&applied)?;
+            }
+            Ok(Outcome::Done)
+        }
+        Answer::Refused { mistakes } => Err(Error::Refused(mistakes)),
+        Answer::Ending => Err(Error::Ending),
+    }
+}
+
+/// `groundtrack status`
+fn status(arguments: &cli::Status) -> Result<Outcome, Error> {
+    let sockets = sockets(&arguments.settings);
+    let document = ask_runtime()?.block_on(client::status(&sockets))?;
+    print(&format_args!("{document:#}\n"))?;
+    Ok(match document["health"] == json!(Health::Healthy) {
+        true => Outcome::Done,
+        false => Outcome::NotWell,
+    })
+}
+
 /// Writes to stdout; a reader that has gone away, as `head` does, wants no more and is no error.
 fn print(what: &dyn fmt::Display) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
@@ -302,8 +366,10 @@ fn print(what: &dyn fmt::Display) -> Result<(), Error> {
 pub struct Service {
     /// What it starts with.
     pub config: Config,
-    /// What SIGHUP calls.
+    /// What a reload calls.
     pub load: Load,
+    /// Where its socket may be.
+    pub surroundings: Surroundings,
     /// Ingest, landing and web.
     pub groups: Vec<Group>,
     /// Land what the topic held at the start, then end.
@@ -331,12 +397,18 @@ impl fmt::Debug for Service {
 ///
 /// # Errors
 /// [`Error::Configuration`] with all mistakes, [`Error::Start`].
-pub fn run(mut load: Load, groups: Vec<Group>, until_caught_up: bool) -> Result<ExitReason, Error> {
+pub fn run(
+    mut load: Load,
+    surroundings: Surroundings,
+    groups: Vec<Group>,
+    until_caught_up: bool,
+) -> Result<ExitReason, Error> {
     let config = load().map_err(Error::Configuration)?;
     serve(Service {
         log: logging::start(&config.log),
         config,
         load,
+        surroundings,
         groups,
         until_caught_up,
         shutdown: CancellationToken::new(),
@@ -348,7 +420,7 @@ pub fn run(mut load: Load, groups: Vec<Group>, until_caught_up: bool) -> Result<
 ///
 /// # Errors
 /// [`Error::Start`] where the signals cannot be taken over.
-pub fn serve(service: Service) -> Result<ExitReason, Error> {
+pub fn serve(mut service: Service) -> Result<ExitReason, Error> {
     let LogSetup {
         logger,
         guard,
@@ -360,6 +432,9 @@ pub fn serve(service: Service) -> Result<ExitReason, Error> {
         error,
     })?;
     log_start(&logger, &service.config);
+    let (reloader, reloads) = reloads();
+    let control = control::group(service.surroundings, reloader);
+    service.groups.push(control);
     let reason = supervise(Plan {
         groups: service.groups,
         config: service.config,
@@ -369,6 +444,7 @@ pub fn serve(service: Service) -> Result<ExitReason, Error> {
         level,
         notifier: Notifier::from_environment(),
         signals,
+        reloads,
         shutdown: service.shutdown,
         until_caught_up: service.until_caught_up,
         gone_within: GONE_WITHIN,

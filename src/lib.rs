@@ -16,8 +16,8 @@
 //!
 //! The modules, in the order of the data: [`ingest`] (poller, publisher), [`landing`]
 //! (subscriber, flattener, accumulator, uploader, checkpoint) and [`store`]. Around them:
-//! [`config`], [`supervisor`], [`signals`], [`notify`], [`logging`], [`status`], [`web`], [`cli`],
-//! [`demo`].
+//! [`config`], [`supervisor`], [`signals`], [`notify`], [`logging`], [`status`], [`web`],
+//! [`control`], [`cli`], [`demo`].
 #![deny(
     missing_docs,
     missing_debug_implementations,
@@ -33,6 +33,7 @@ pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod fault;
 pub mod generation;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use groundtrack::cli::Cli;
 use groundtrack::commands::{self, Error, Outcome};
+use groundtrack::control::client::AskError;
 use groundtrack::supervisor::ExitReason;
 
 /// librdkafka allocates on one thread and frees on another, which costs the system's allocator a
@@ -39,13 +40,15 @@ fn exit_code(ended: &Result<Outcome, Error>) -> u8 {
             ExitReason::OnlyStoppedLeft(_) | ExitReason::GaveUp(_) | ExitReason::Interrupted => 1,
             ExitReason::Fenced(_) => 5,
         },
-        Err(Error::Configuration(_)) => 2,
+        Err(Error::Configuration(_) | Error::Refused(_)) => 2,
+        Err(Error::Ask(AskError::NotRunning(_)) | Error::Ending) => 4,
         Err(
             Error::Start { .. }
             | Error::Output(_)
             | Error::Sample(_)
             | Error::Unproven(_)
-            | Error::Adopt(_),
+            | Error::Adopt(_)
+            | Error::Ask(_),
         ) => 1,
     }
 }
@@ -68,6 +71,12 @@ mod tests {
         assert_eq!(exit_code(&Ok(Outcome::Disproved)), 3);
         assert_eq!(exit_code(&Err(Error::Unproven(String::new()))), 1);
         assert_eq!(exit_code(&Err(Error::Configuration(Vec::new()))), 2);
+        assert_eq!(exit_code(&Err(Error::Refused(Vec::new()))), 2);
+        assert_eq!(exit_code(&Err(Error::Ending)), 4);
+        let ask = |error| exit_code(&Err(Error::Ask(error)));
+        assert_eq!(ask(AskError::NotRunning(Vec::new())), 4);
+        let path = String::new();
+        assert_eq!(ask(AskError::Ended { path }), 1);
         assert_eq!(exit_code(&Err(Error::Sample(String::new()))), 1);
     }
 }

@@ -24,6 +24,8 @@ pub struct Status {
     counters: RwLock<BTreeMap<CounterKey, Arc<AtomicU64>>>,
     /// Troubles that hold now, by where they are; removed when they end.
     troubles: Mutex<BTreeMap<String, Trouble>>,
+    /// Keys of the configuration whose new value waits for a restart of the process.
+    needs_restart: Mutex<Vec<String>>,
     /// Bytes held from the budget of the current generation.
     pub budget_held_bytes: AtomicU64,
     /// Key of the file that landed last.
@@ -174,6 +176,7 @@ impl Status {
             partitions: RwLock::default(),
             counters: RwLock::default(),
             troubles: Mutex::default(),
+            needs_restart: Mutex::default(),
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
             web_address: Mutex::default(),
@@ -279,6 +282,16 @@ impl Status {
             .iter()
             .map(|(place, trouble)| (place.clone(), trouble.clone()))
             .collect()
+    }
+
+    /// Says which keys of the configuration wait for a restart of the process.
+    pub fn set_needs_restart(&self, keys: Vec<String>) {
+        *lock(&self.needs_restart) = keys;
+    }
+
+    /// Keys of the configuration whose new value waits for a restart of the process.
+    pub fn needs_restart(&self) -> Vec<String> {
+        lock(&self.needs_restart).clone()
     }
 
     /// A file has landed.

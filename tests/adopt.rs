@@ -17,6 +17,7 @@ use groundtrack::landing::protocol::checkpoint::Checkpoint;
 use groundtrack::logging::LevelSwitch;
 use groundtrack::status::Status;
 use groundtrack::store;
+use groundtrack::supervisor::reload::reloads;
 use groundtrack::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Plan, supervise};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -231,6 +232,7 @@ impl Bench {
             level: LevelSwitch::new(LogLevel::Info),
             notifier: groundtrack::notify::Notifier::silent(),
             signals,
+            reloads: reloads().1,
             shutdown,
             until_caught_up: true,
             gone_within: GONE_WITHIN,

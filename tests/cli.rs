@@ -110,7 +110,9 @@ fn the_version_names_the_commit_and_librdkafka() {
 fn help_is_no_failure() {
     let output = Sandbox::new().run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for command in ["run", "demo", "check", "verify", "infer", "adopt"] {
+    for command in [
+        "run", "demo", "check", "verify", "infer", "adopt", "reload", "status",
+    ] {
         assert!(stdout(&output).contains(command), "{command}");
     }
 }
@@ -299,4 +301,132 @@ fn what_is_no_checkpoint_folder_is_said_before_kafka_is_asked() {
     assert_eq!(output.status.code(), Some(1));
     let words = stderr(&output);
     assert!(words.contains("no file `metadata`"), "{words}");
+}
+
+/// The process of [`NOTHING_REACHABLE`], with a socket in the sandbox; ended with the test.
+struct Running<'a> {
+    sandbox: &'a Sandbox,
+    child: std::process::Child,
+}
+
+/// No event takes so long unless it never comes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl<'a> Running<'a> {
+    fn start(sandbox: &'a Sandbox) -> Self {
+        sandbox.file("service.toml", &service_file(""));
+        let child = sandbox
+            .command(&["run", "--config", "service.toml"])
+            .env("XDG_RUNTIME_DIR", sandbox.folder.path())
+            .env("AWS_ACCESS_KEY_ID", "key-id-of-nobody")
+            .env("AWS_SECRET_ACCESS_KEY", "secret-of-nobody")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = Self { sandbox, child };
+        let since = std::time::Instant::now();
+        while !running.socket().exists() {
+            assert!(since.elapsed() < PATIENCE, "no socket");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        running
+    }
+
+    fn socket(&self) -> PathBuf {
+        let folder = self.sandbox.folder.path();
+        folder.join("groundtrack-service/groundtrack.sock")
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        self.sandbox
+            .command(arguments)
+            .args(["--config", "service.toml"])
+            .env("XDG_RUNTIME_DIR", self.sandbox.folder.path())
+            .output()
+            .unwrap()
+    }
+
+    fn end(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        assert!(!self.socket().exists());
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Where the test has ended it already there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn service_file(more: &str) -> String {
+    format!("{NOTHING_REACHABLE}\n[web]\nlisten = \"\"\n{more}")
+}
+
+#[test]
+fn a_reload_says_what_has_changed() {
+    let sandbox = Sandbox::new();
+    let running = Running::start(&sandbox);
+    let output = running.ask(&["reload"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "applied: nothing has changed\n");
+
+    sandbox.file(
+        "service.toml",
+        &service_file("[log]\nlevel = \"warning\"\nformat = \"json\"\n[files]\nmax_rows = 7\n"),
+    );
+    let output = running.ask(&["reload"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "applied\n  at once: log.level\n  landing restarted: files.max_rows\n  \
+         needs a restart of the service, the old value goes on: log.format\n"
+    );
+
+    let output = running.ask(&["reload", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["outcome"], "applied");
+    assert_eq!(document["needs_restart"][0], "log.format");
+    running.end();
+}
+
+#[test]
+fn a_refused_reload_prints_all_mistakes_and_is_exit_code_2() {
+    let sandbox = Sandbox::new();
+    let running = Running::start(&sandbox);
+    let text: String = MISTAKES.iter().map(|(line, _)| *line).collect();
+    sandbox.file("service.toml", &text);
+    let output = running.ask(&["reload"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output), "");
+    for (_, word) in MISTAKES {
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
+    let output = running.ask(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let troubles = document["troubles"].as_array().unwrap();
+    let trouble = troubles.iter().find(|one| one["place"] == "configuration");
+    assert!(trouble.is_some(), "{document:#}");
+    running.end();
+}
+
+#[test]
+fn what_does_not_run_is_exit_code_4_and_says_where_it_was_looked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "service.toml",
+        "[status]\nsocket = \"/nowhere/here.sock\"\n",
+    );
+    for command in ["reload", "status"] {
+        let output = sandbox.run(&[command, "--config", "service.toml"]);
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        assert_eq!(stdout(&output), "");
+        let text = stderr(&output);
+        assert!(text.contains("/nowhere/here.sock"), "{text}");
+        assert!(text.contains("not running"), "{text}");
+    }
 }

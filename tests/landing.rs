@@ -15,6 +15,7 @@ use groundtrack::demo;
 use groundtrack::demo::open_notify::Simulator;
 use groundtrack::logging::LevelSwitch;
 use groundtrack::status::{PartitionState, Status};
+use groundtrack::supervisor::reload::reloads;
 use groundtrack::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Plan, supervise};
 use groundtrack::{fault, ingest, landing, web};
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,7 @@ impl Service {
             level: LevelSwitch::new(LogLevel::Info),
             notifier: groundtrack::notify::Notifier::silent(),
             signals,
+            reloads: reloads().1,
             shutdown: shutdown.clone(),
             until_caught_up,
             gone_within: GONE_WITHIN,

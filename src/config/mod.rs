@@ -39,6 +39,8 @@ pub use secrets::Secret;
 pub(crate) use secrets::presentable;
 pub use units::{parse_duration, parse_size};
 pub use valid::*;
+#[cfg(test)]
+pub(crate) use written::known_keys;
 
 /// The longest file that is read. A thousand columns take a tenth of it; what is longer is not a
 /// configuration.
@@ -130,18 +132,42 @@ impl Config {
         })
     }
 
+    /// `status.socket` as far as it can be read: a running process is asked over it about a file
+    /// that has mistakes elsewhere, or that only that process may read.
+    pub fn socket(sources: &Sources) -> Option<PathBuf> {
+        let text = sources.path.as_deref().map(read_file);
+        let text = text.and_then(Result::ok).unwrap_or_default();
+        let (config, _) = Self::as_far_as_valid(&Inputs {
+            file_name: "",
+            text: &text,
+            sets: &sources.sets,
+            environment: &sources.environment,
+            hostname: "",
+            name: "",
+            // Nothing of it is used, so nothing is read.
+            outside: Outside::new(&|_| None),
+        });
+        config.status.socket
+    }
+
     /// What [`Config::load`] makes of what it read.
     fn from_inputs(inputs: &Inputs<'_>) -> Result<Self, Mistakes> {
-        let (tree, mut mistakes) = tree::build(inputs);
-        let (written, misread) = written::Written::read(tree);
-        mistakes.extend(misread);
-        let (config, wrong) = validate::validate(written, inputs);
-        mistakes.extend(wrong);
+        let (config, mistakes) = Self::as_far_as_valid(inputs);
         if mistakes.is_empty() {
             Ok(config)
         } else {
             Err(Mistakes::new(mistakes))
         }
+    }
+
+    /// With the default in the place of each mistake.
+    fn as_far_as_valid(inputs: &Inputs<'_>) -> (Self, Vec<Mistake>) {
+        let (tree, mut mistakes) = tree::build(inputs);
+        let (written, misread) = written::Written::read(tree);
+        mistakes.extend(misread);
+        let (config, wrong) = validate::validate(written, inputs);
+        mistakes.extend(wrong);
+        (config, mistakes)
     }
 }
 

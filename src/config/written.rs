@@ -210,7 +210,7 @@ impl Written {
 
 /// Every key that the walk asks for, dotted.
 #[cfg(test)]
-pub(super) fn known_keys() -> Vec<String> {
+pub(crate) fn known_keys() -> Vec<String> {
     let mut reader = Reader::default();
     reader.within(String::new(), Table::new(), Written::root);
     reader.known

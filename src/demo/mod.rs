@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli;
 use crate::commands::{self, Error, Service};
 use crate::config::{Config, Kafka, Log, Source, Sources, Store, StoreLocation, Web};
+use crate::control::place::Surroundings;
 use crate::landing::protocol::keys::encoded_group;
 use crate::logging;
 use crate::status::Status;
@@ -94,6 +95,7 @@ pub fn run_to(
     let ended = commands::serve(Service {
         config,
         load: Box::new(move || Ok(again.clone())),
+        surroundings: Surroundings::of_process(Some(Path::new(GROUP))),
         groups,
         until_caught_up: false,
         shutdown,

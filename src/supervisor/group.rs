@@ -1,5 +1,4 @@
-//! The groups: how each is run, when it is wanted, and which sections of the configuration it
-//! is made from.
+//! The groups: how each is run, and when it is wanted.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -29,6 +28,9 @@ pub enum GroupName {
     Landing,
     /// The page.
     Web,
+    /// The local socket that `groundtrack status` and `reload` ask; last, so that a drain can be
+    /// watched.
+    Control,
 }
 
 impl GroupName {
@@ -38,6 +40,7 @@ impl GroupName {
             GroupName::Ingest => "ingest",
             GroupName::Landing => "landing",
             GroupName::Web => "web",
+            GroupName::Control => "control",
         }
     }
 
@@ -50,45 +53,10 @@ impl GroupName {
     pub fn is_configured(self, config: &Config) -> bool {
         match self {
             GroupName::Ingest => config.source.is_some(),
-            GroupName::Landing => true,
+            GroupName::Landing | GroupName::Control => true,
             GroupName::Web => config.web.is_some(),
         }
     }
-
-    /// Whether a generation made from `old` is out of date under `new`.
-    pub fn is_changed(self, old: &Config, new: &Config) -> bool {
-        match self {
-            GroupName::Ingest => {
-                old.source != new.source
-                    || old.kafka != new.kafka
-                    // The publisher holds what is not yet delivered within the process's memory.
-                    || old.limits.memory_bytes != new.limits.memory_bytes
-            }
-            GroupName::Landing => {
-                old.kafka != new.kafka
-                    || old.table != new.table
-                    || old.files != new.files
-                    || old.store != new.store
-                    || old.limits != new.limits
-                    || old.skip != new.skip
-                    || old.supervision != new.supervision
-            }
-            GroupName::Web => {
-                old.web != new.web
-                    || old.status != new.status
-                    // `/healthz` counts in it.
-                    || old.files.max_age != new.files.max_age
-            }
-        }
-    }
-}
-
-/// The groups that a change of the configuration restarts.
-pub fn changed_groups(old: &Config, new: &Config) -> Vec<GroupName> {
-    [GroupName::Ingest, GroupName::Landing, GroupName::Web]
-        .into_iter()
-        .filter(|group| group.is_changed(old, new))
-        .collect()
 }
 
 /// A group and the function that runs one generation of it.
@@ -167,45 +135,9 @@ async fn beat(group: Arc<GroupStatus>, heartbeat: Duration) -> Infallible {
 mod tests {
     use super::*;
 
-    fn changed(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
-        let old = crate::testing::config();
-        let mut new = old.clone();
-        change(&mut new);
-        let groups = changed_groups(&old, &new);
-        groups.into_iter().map(GroupName::as_str).collect()
-    }
-
-    #[test]
-    fn a_change_restarts_only_the_groups_made_from_it() {
-        assert_eq!(changed(|_| ()), [""; 0]);
-        assert_eq!(changed(|config| config.source = None), ["ingest"]);
-        assert_eq!(
-            changed(|config| config.kafka.topic.push('2')),
-            ["ingest", "landing"]
-        );
-        assert_eq!(changed(|config| config.table.extra ^= true), ["landing"]);
-        assert_eq!(changed(|config| config.files.max_rows += 1), ["landing"]);
-        assert_eq!(changed(|config| config.store.data.push('2')), ["landing"]);
-        assert_eq!(changed(|config| config.skip.clear()), [""; 0]);
-        assert_eq!(
-            changed(|config| config.supervision.restarts += 1),
-            ["landing"]
-        );
-        assert_eq!(
-            changed(|config| config.files.max_age += Duration::from_secs(1)),
-            ["landing", "web"]
-        );
-        assert_eq!(changed(|config| config.web = None), ["web"]);
-    }
-
-    #[test]
-    fn a_change_of_the_log_restarts_nothing() {
-        let level = crate::config::LogLevel::Trace;
-        assert_eq!(changed(|config| config.log.level = level), [""; 0]);
-    }
-
     #[test]
     fn groups_are_drained_from_the_source_down() {
         assert!(GroupName::Ingest < GroupName::Landing && GroupName::Landing < GroupName::Web);
+        assert!(GroupName::Web < GroupName::Control);
     }
 }

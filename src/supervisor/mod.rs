@@ -10,15 +10,17 @@
 //! `web` are retried for ever; one whose thread is stuck stays down, as an unhealthy trouble,
 //! until it ends or the process is restarted.
 
+pub mod effect;
 mod ending;
 mod group;
 mod plan;
 mod policy;
-mod reload;
+pub mod reload;
 mod slot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,9 +28,10 @@ use std::time::{Duration, Instant};
 use slog::{error, info, warn};
 
 use self::ending::Ending;
-pub use self::group::{Group, GroupName, Outcome, changed_groups};
+pub use self::group::{Group, GroupName, Outcome};
 pub use self::plan::{ExitReason, GONE_WITHIN, Load, Plan};
 pub use self::policy::{Policy, Verdict};
+use self::reload::{Pending, Reply};
 use self::slot::{Judgement, Parts, Phase, Slot, judge};
 use crate::config::Config;
 use crate::generation::Failure;
@@ -52,6 +55,8 @@ struct Supervisor {
     slots: Vec<Slot>,
     plan: Plan,
     config: Arc<Config>,
+    /// Reloads under way, in the order in which they were asked for.
+    pending: VecDeque<Pending>,
     ending: Option<Ending>,
     /// A signal to end has come.
     signalled: bool,
@@ -60,6 +65,7 @@ struct Supervisor {
 
 enum Event {
     Signal(Signal),
+    Reload(Reply),
     Shutdown,
     Ended(usize, Outcome),
     Due,
@@ -76,6 +82,7 @@ impl Supervisor {
             slots,
             config: Arc::new(plan.config.clone()),
             plan,
+            pending: VecDeque::new(),
             ending: None,
             signalled: false,
             next_look: Instant::now(),
@@ -87,12 +94,16 @@ impl Supervisor {
             let now = Instant::now();
             self.look(now);
             self.settle(now);
+            if self.answer_reloads(now) {
+                continue;
+            }
             if let Some(reason) = self.finished() {
                 return reason;
             }
             self.notify(now);
             match self.next_event().await {
-                Event::Signal(Signal::Reload) => self.reload(Instant::now()),
+                Event::Signal(Signal::Reload) => self.reload(None, Instant::now()),
+                Event::Reload(reply) => self.reload(Some(reply), Instant::now()),
                 Event::Signal(Signal::End) if self.signalled => return self.interrupted(),
                 Event::Signal(Signal::End) => {
                     self.signalled = true;
@@ -119,6 +130,7 @@ impl Supervisor {
         });
         tokio::select! {
             Some(signal) = plan.signals.recv() => Event::Signal(signal),
+            Some(reply) = plan.reloads.next() => Event::Reload(reply),
             () = plan.shutdown.cancelled(), if self.ending.is_none() => Event::Shutdown,
             event = ends => event,
             () = tokio::time::sleep_until(due_at.into()) => Event::Due,
@@ -199,6 +211,9 @@ impl Supervisor {
         for index in 0..self.slots.len() {
             let wanted = self.is_wanted(self.slots[index].group.name);
             let upstream_gone = self.slots[..index].iter().all(Slot::is_idle);
+            // What carries the answers goes last.
+            let awaits_answer =
+                !self.pending.is_empty() && self.slots[index].group.name == GroupName::Control;
             let slot = &mut self.slots[index];
             match &slot.phase {
                 Phase::Idle if wanted => self.start(index, now),
@@ -210,7 +225,7 @@ impl Supervisor {
                 Phase::Running(_) => {
                     let leaves = match self.ending {
                         Some(_) => upstream_gone,
-                        None => !wanted || slot.stale,
+                        None => !wanted || (slot.stale && !awaits_answer),
                     };
                     if leaves {
                         let deadline = self.drain_deadline(index, now);
@@ -232,6 +247,7 @@ impl Supervisor {
     fn is_wanted(&self, name: GroupName) -> bool {
         self.ending.is_none()
             && name.is_configured(&self.config)
+            // It may run beside the service, whose page and socket these are.
             && (name == GroupName::Landing || !self.plan.until_caught_up)
     }
 

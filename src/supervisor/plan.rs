@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::group::Group;
+use super::reload::Reloads;
 use crate::config::Config;
 use crate::logging::LevelSwitch;
 use crate::notify::Notifier;
@@ -28,7 +29,7 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// What it starts with.
     pub config: Config,
-    /// What SIGHUP calls.
+    /// What a reload calls.
     pub load: Load,
     /// Where it writes what it does.
     pub status: Arc<Status>,
@@ -40,6 +41,8 @@ pub struct Plan {
     pub notifier: Notifier,
     /// What signals ask for.
     pub signals: mpsc::Receiver<Signal>,
+    /// Who waits for a reload.
+    pub reloads: Reloads,
     /// Cancelled: drain and end, as at SIGTERM.
     pub shutdown: CancellationToken,
     /// Only `landing` runs, and the process ends when it has landed what the topic held.

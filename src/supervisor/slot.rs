@@ -133,6 +133,11 @@ impl Slot {
         self.group.name.as_str()
     }
 
+    /// Of its last generation; 0: none was started.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle)
     }

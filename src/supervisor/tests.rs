@@ -10,6 +10,8 @@ use slog::Logger;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::effect::Effect;
+use super::reload::{Answer, Applied, GroupState, Reloader, Restarted, reloads};
 use super::*;
 use crate::config::LogLevel;
 use crate::generation::{ActorSet, End, Generation};
@@ -130,11 +132,29 @@ async fn fake(
 struct Rig {
     said: events::Receiver<String>,
     signals: mpsc::Sender<Signal>,
+    reloader: Reloader,
     shutdown: CancellationToken,
     status: Arc<Status>,
     on_disk: Arc<Mutex<Result<Config, Vec<String>>>>,
     level: LevelSwitch,
     thread: JoinHandle<ExitReason>,
+}
+
+fn answer(asked: impl Future<Output = Option<Answer>>) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+    answer.expect("no answer in time").expect("no answer")
+}
+
+fn restarted(group: GroupName, keys: &[&str], state: GroupState) -> Restarted {
+    Restarted {
+        group: group.as_str().to_owned(),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        state,
+    }
 }
 
 /// Back-offs and heartbeats in milliseconds.
@@ -166,6 +186,7 @@ impl Rig {
             })
         });
         let (signals, wishes) = mpsc::channel(4);
+        let (reloader, asked) = reloads();
         let on_disk = Arc::new(Mutex::new(Ok(config.clone())));
         let load = on_disk.clone();
         let mut plan = Plan {
@@ -177,6 +198,7 @@ impl Rig {
             level: LevelSwitch::new(LogLevel::Info),
             notifier: Notifier::silent(),
             signals: wishes,
+            reloads: asked,
             shutdown: CancellationToken::new(),
             until_caught_up: false,
             gone_within: PATIENCE,
@@ -185,6 +207,7 @@ impl Rig {
         Self {
             said,
             signals,
+            reloader,
             shutdown: plan.shutdown.clone(),
             status: plan.status.clone(),
             on_disk,
@@ -214,6 +237,16 @@ impl Rig {
         self.signal(Signal::Reload);
     }
 
+    /// Asks as the socket does, and waits for the answer.
+    fn ask(&self, config: Result<Config, Vec<String>>) -> Answer {
+        *self.on_disk.lock().unwrap() = config;
+        answer(self.reloader.reload())
+    }
+
+    fn generation(&self, group: &'static str) -> u64 {
+        self.status.group(group).generation.load(Ordering::Relaxed)
+    }
+
     /// Waits until the supervisor has said this trouble, or has taken it back.
     fn wait_for_trouble(&self, place: &str, holds: bool) -> String {
         let until = Instant::now() + PATIENCE;
@@ -239,7 +272,7 @@ impl Rig {
 }
 
 use Does::*;
-use GroupName::{Ingest, Landing, Web};
+use GroupName::{Control, Ingest, Landing, Web};
 
 #[test]
 fn a_group_whose_actor_panics_gets_a_new_generation() {
@@ -677,4 +710,226 @@ fn a_group_without_its_section_is_not_started() {
         );
     }
     rig.drains();
+}
+
+#[test]
+fn an_answer_comes_when_the_new_configuration_is_in_force() {
+    let scripts: &[(GroupName, &'static [Does])] =
+        &[(Ingest, &[Serve]), (Landing, &[Serve]), (Web, &[Serve])];
+    let rig = Rig::start(config(), scripts);
+    let mut new = config();
+    new.kafka.topic = "other".to_owned();
+    new.log.level = LogLevel::Trace;
+    new.web = None;
+    let expected = Applied {
+        at_once: vec!["log.level".to_owned()],
+        restarted: vec![
+            restarted(Ingest, &["kafka.topic"], GroupState::Started),
+            restarted(Landing, &["kafka.topic"], GroupState::Started),
+            restarted(Web, &["web.listen"], GroupState::Off),
+        ],
+        ..Applied::default()
+    };
+    assert_eq!(rig.ask(Ok(new.clone())), Answer::Applied(expected));
+    assert_eq!(rig.generation("landing"), 2);
+    assert!(!rig.status.group("web").running.load(Ordering::Relaxed));
+    let nothing = Applied::default();
+    assert_eq!(rig.ask(Ok(new)), Answer::Applied(nothing));
+    assert_eq!(rig.generation("landing"), 2);
+    rig.drains();
+}
+
+#[test]
+fn a_refused_reload_is_answered_with_all_mistakes() {
+    let rig = Rig::start(config(), &[(Landing, &[Serve])]);
+    let mistakes = vec!["line 3".to_owned(), "line 9".to_owned()];
+    let refused = Answer::Refused {
+        mistakes: mistakes.clone(),
+    };
+    assert_eq!(rig.ask(Err(mistakes)), refused);
+    assert_eq!(rig.generation("landing"), 1);
+    rig.drains();
+}
+
+#[test]
+fn what_needs_a_restart_keeps_its_old_value_and_is_named_until_then() {
+    let rig = Rig::start(config(), &[(Landing, &[Serve])]);
+    let mut new = config();
+    new.log.format = crate::config::LogFormat::Json;
+    new.files.max_rows += 1;
+    let Answer::Applied(applied) = rig.ask(Ok(new.clone())) else {
+        panic!("not applied");
+    };
+    assert_eq!(applied.needs_restart, ["log.format"]);
+    assert_eq!(applied.restarted.len(), 1);
+    assert_eq!(rig.status.needs_restart(), ["log.format"]);
+    // Asked again it is still not in force, and all else has not changed any more.
+    let Answer::Applied(again) = rig.ask(Ok(new)) else {
+        panic!("not applied");
+    };
+    assert_eq!(again.needs_restart, ["log.format"]);
+    assert_eq!(again.restarted, []);
+    assert_eq!(
+        rig.ask(Ok(config())),
+        Answer::Applied(Applied {
+            restarted: vec![restarted(Landing, &["files.max_rows"], GroupState::Started)],
+            ..Applied::default()
+        })
+    );
+    assert_eq!(rig.status.needs_restart(), [""; 0]);
+    rig.drains();
+}
+
+#[test]
+fn reloads_that_overlap_are_answered_each_in_their_order() {
+    let rig = Rig::start(config(), &[(Landing, &[DrainForEver, Serve])]);
+    rig.wait_for("landing 1 started");
+    let (order, answered) = events::channel();
+    let ask = |number: u32, config: Result<Config, Vec<String>>| {
+        *rig.on_disk.lock().unwrap() = config;
+        let (reloader, order) = (rig.reloader.clone(), order.clone());
+        std::thread::spawn(move || {
+            let answer = answer(reloader.reload());
+            order.send((number, answer)).unwrap();
+        });
+    };
+    let mut new = config();
+    new.limits.drain = Duration::from_millis(200);
+    new.files.max_rows += 1;
+    ask(1, Ok(new));
+    rig.wait_for("landing 1 draining");
+    ask(2, Err(vec!["line 3".to_owned()]));
+    let numbers: Vec<u32> = (0..2)
+        .map(|_| answered.recv_timeout(PATIENCE).unwrap().0)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+    rig.drains();
+}
+
+#[test]
+fn what_answers_is_restarted_after_its_answers() {
+    let scripts: &[(GroupName, &'static [Does])] = &[(Landing, &[Serve]), (Control, &[Serve])];
+    let rig = Rig::start(config(), scripts);
+    let mut new = config();
+    new.status.socket = Some("/elsewhere.sock".into());
+    new.files.max_rows += 1;
+    let expected = Applied {
+        restarted: vec![
+            restarted(Landing, &["files.max_rows"], GroupState::Started),
+            restarted(Control, &["status.socket"], GroupState::Follows),
+        ],
+        ..Applied::default()
+    };
+    assert_eq!(rig.ask(Ok(new)), Answer::Applied(expected));
+    let before = rig.wait_for("control 2 started");
+    let position = |event: &str| before.iter().position(|said| said == event).unwrap();
+    assert!(position("landing 1 drained") < position("control 1 drained"));
+    rig.drains();
+}
+
+#[test]
+fn a_group_that_fails_with_the_new_configuration_is_said_to() {
+    let rig = Rig::start(config(), &[(Landing, &[Serve]), (Web, &[Serve, Fail])]);
+    let mut new = config();
+    new.supervision.backoff = Duration::from_secs(3600);
+    new.supervision.backoff_max = Duration::from_secs(3600);
+    new.web = None;
+    assert!(matches!(rig.ask(Ok(new.clone())), Answer::Applied(_)));
+    new.web = config().web;
+    let Answer::Applied(applied) = rig.ask(Ok(new)) else {
+        panic!("not applied");
+    };
+    assert!(matches!(
+        applied.restarted[0].state,
+        GroupState::Started | GroupState::Failed
+    ));
+    rig.wait_for_trouble("group web", true);
+    rig.drains();
+}
+
+#[test]
+fn a_process_that_ends_says_so_to_who_waits_for_a_reload() {
+    let rig = Rig::start(config(), &[(Landing, &[DrainForEver])]);
+    rig.wait_for("landing 1 started");
+    let mut new = config();
+    new.files.max_rows += 1;
+    *rig.on_disk.lock().unwrap() = Ok(new);
+    let reloader = rig.reloader.clone();
+    let waits = std::thread::spawn(move || answer(reloader.reload()));
+    rig.wait_for("landing 1 draining");
+    rig.signal(Signal::End);
+    assert_eq!(waits.join().unwrap(), Answer::Ending);
+    rig.signal(Signal::End);
+    assert_eq!(rig.reason(), ExitReason::Interrupted);
+}
+
+#[test]
+fn a_heartbeat_holds_at_once() {
+    let mut old = config();
+    old.supervision.heartbeat = Duration::from_secs(3600);
+    let rig = Rig::start(old.clone(), &[(Landing, &[Hang, Serve])]);
+    rig.wait_for("landing 1 started");
+    let mut new = old;
+    new.supervision.heartbeat = Duration::from_millis(50);
+    let Answer::Applied(applied) = rig.ask(Ok(new)) else {
+        panic!("not applied");
+    };
+    assert_eq!(applied.at_once, ["supervision.heartbeat"]);
+    assert_eq!(applied.restarted, []);
+    rig.wait_for("landing 1 stopped");
+    rig.drains();
+}
+
+/// Each row by itself, through a file, on a whole process.
+#[test]
+fn a_changed_key_does_exactly_what_its_row_says() {
+    let scripts: &[(GroupName, &'static [Does])] = &[
+        (Ingest, &[Serve]),
+        (Landing, &[Serve]),
+        (Web, &[Serve]),
+        (Control, &[Serve]),
+    ];
+    for (row, before, after) in super::effect::tests::changes() {
+        let level = after.log.level;
+        let rig = Rig::start(before.clone(), scripts);
+        let is_running = |group: GroupName| group.is_configured(&before);
+        for (group, _) in scripts.iter().filter(|(group, _)| is_running(*group)) {
+            while rig.generation(group.as_str()) == 0 {
+                std::thread::yield_now();
+            }
+        }
+        let Answer::Applied(applied) = rig.ask(Ok(after.clone())) else {
+            panic!("{} not applied", row.key);
+        };
+        let key = vec![row.key.to_owned()];
+        let (at_once, needs_restart, groups) = match row.effect {
+            Effect::AtOnce => (key.clone(), Vec::new(), &[][..]),
+            Effect::NeedsRestart(_) => (Vec::new(), key.clone(), &[][..]),
+            Effect::Restarts(groups) => (Vec::new(), Vec::new(), groups),
+        };
+        assert_eq!(applied.at_once, at_once);
+        assert_eq!(applied.needs_restart, needs_restart);
+        let said: Vec<_> = applied.restarted.iter().map(|one| &*one.group).collect();
+        let expected: Vec<_> = groups.iter().map(|group| group.as_str()).collect();
+        assert_eq!(said, expected, "{}", row.key);
+        for (group, _) in scripts {
+            let before = u64::from(is_running(*group));
+            let restarts = groups.contains(group) && group.is_configured(&after);
+            let number = before + u64::from(restarts);
+            if *group == Control && restarts {
+                rig.wait_for("control 2 started");
+            }
+            assert_eq!(
+                rig.generation(group.as_str()),
+                number,
+                "{} of {}",
+                row.key,
+                group.as_str()
+            );
+        }
+        if row.key == "log.level" {
+            assert!(rig.level.lets_pass(slog::Level::Debug), "{level:?}");
+        }
+        rig.drains();
+    }
 }

@@ -227,6 +227,7 @@ fn service(listen: SocketAddr) -> Service {
         log: slog::Logger::root(slog::Discard, slog::o!()),
         notifier: crate::notify::Notifier::silent(),
         signals: tokio::sync::mpsc::channel(1).1,
+        reloads: crate::supervisor::reload::reloads().1,
         shutdown: shutdown.clone(),
         until_caught_up: false,
         gone_within: PATIENCE,
