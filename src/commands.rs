@@ -12,7 +12,7 @@ use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::{self, Rebuilding, Takeover, watch};
-use crate::check::{self, Item, Problem, Report};
+use crate::check::{self, Finding, Item, Layout, Problem, Report};
 use crate::cli::{self, Command, Settings};
 use crate::config::Config;
 use crate::control::client::{self, AskError};
@@ -125,11 +125,10 @@ fn check(arguments: &cli::Check) -> Result<Outcome, Error> {
     let configuration = Item {
         name: "configuration",
         finding: match &loaded {
-            Ok(_) => Ok(valid),
-            Err(mistakes) => Err(Problem {
-                answer: mistakes.join("\n"),
-                mend: "correct each of these".to_owned(),
-            }),
+            Ok(_) => Finding::Well(valid),
+            Err(mistakes) => {
+                Finding::Wrong(Problem::new(mistakes.join("\n"), "correct each of these"))
+            }
         },
         took: since.elapsed(),
     };
@@ -147,7 +146,7 @@ fn check(arguments: &cli::Check) -> Result<Outcome, Error> {
     }
     let _ = loaded.map_err(Error::Configuration)?;
     if !arguments.json {
-        print(&report)?;
+        print(&report.laid_out(Layout::of_stdout()))?;
     }
     Ok(match report.is_well() {
         true => Outcome::Done,

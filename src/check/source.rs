@@ -2,28 +2,28 @@
 
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Finding, Item, Problem, interrupted};
+use super::item::Limit;
+use super::{Item, Problem};
 use crate::config::{self, Config};
 use crate::ingest::answer::{FailureKind, PollFailure, Verdict, judge};
 use crate::ingest::source::HttpSource;
 
 const NAME: &str = "source";
 
-pub(super) async fn ask(config: &Config, stop: &CancellationToken) -> Item {
+pub(super) async fn ask(config: &Config, limit: &Limit) -> Item {
     let since = Instant::now();
-    let finding = match &config.source {
-        None => Ok("there is no [source]: nothing is polled".to_owned()),
-        Some(source) => tokio::select! {
-            () = stop.cancelled() => interrupted(),
-            finding = poll(source) => finding,
-        },
+    let Some(source) = &config.source else {
+        let answer = "there is no [source]: nothing is polled".to_owned();
+        return Item::new(NAME, since, Ok(answer));
+    };
+    let finding = match limit.wait(poll(source)).await {
+        Ok(finding) => finding,
+        Err(cut) => Err(cut.problem(limit, "the source", mend(FailureKind::Timeout))),
     };
     Item::new(NAME, since, finding)
 }
 
-async fn poll(source: &config::Source) -> Finding {
+async fn poll(source: &config::Source) -> Result<String, Problem> {
     let http = HttpSource::new(source)
         .map_err(|error| Problem::new(error, "write an http or https address in source.url"))?;
     let name = http.name();
@@ -70,6 +70,7 @@ fn mend(kind: FailureKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Finding;
     use crate::demo::open_notify::{Failure, Simulator};
 
     async fn asked(simulator: &Simulator) -> Finding {
@@ -77,20 +78,24 @@ mod tests {
         if let Some(source) = &mut config.source {
             source.url = simulator.url();
         }
-        ask(&config, &CancellationToken::new()).await.finding
+        ask(&config, &Limit::for_tests()).await.finding
     }
 
     #[tokio::test]
     async fn the_answer_is_judged_as_the_poller_judges_it() {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let simulator = Simulator::start(&log).unwrap();
-        let answer = asked(&simulator).await.unwrap();
+        let Finding::Well(answer) = asked(&simulator).await else {
+            panic!("a source that answers");
+        };
         assert!(
             answer.contains("200 OK") && answer.contains("timestamp 1"),
             "{answer}"
         );
         simulator.fail(Failure::Error503);
-        let problem = asked(&simulator).await.unwrap_err();
+        let Finding::Wrong(problem) = asked(&simulator).await else {
+            panic!("a source that answers 503");
+        };
         assert!(problem.answer.contains("503"), "{problem:?}");
         assert!(problem.mend.contains("source.url"), "{problem:?}");
     }
@@ -99,7 +104,7 @@ mod tests {
     async fn without_a_source_there_is_nothing_to_mend() {
         let mut config = crate::testing::config();
         config.source = None;
-        let item = ask(&config, &CancellationToken::new()).await;
-        assert!(item.finding.is_ok());
+        let item = ask(&config, &Limit::for_tests()).await;
+        assert!(matches!(item.finding, Finding::Well(_)), "{item:?}");
     }
 }

@@ -128,9 +128,9 @@ impl KafkaBroker {
 
     /// `None`: the topic does not exist; empty: the broker knows no ids.
     fn topic_id(&self) -> Result<Option<String>, BrokerError> {
-        match describe(self.consumer.client(), &self.topic, TIMEOUT).map_err(BrokerError)? {
+        match describe(self.consumer.client(), &self.topic, false, TIMEOUT).map_err(BrokerError)? {
             Described::Absent => Ok(None),
-            Described::Topic { id } => Ok(Some(id)),
+            Described::Topic { id, .. } => Ok(Some(id)),
             Described::Unsupported => Ok(Some(String::new())),
         }
     }

@@ -15,11 +15,21 @@ pub(crate) enum Described {
     Topic {
         /// Base64 of its UUID, as Kafka's tools print it; all "A" where there is none.
         id: String,
+        /// What this client may do with it; `None`: not asked for, or not told.
+        rights: Option<Rights>,
     },
     /// It does not exist.
     Absent,
     /// The broker cannot tell; ask it for the topic's metadata instead.
     Unsupported,
+}
+
+/// What a client may do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rights {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) describe_configs: bool,
 }
 
 /// The controller that the brokers last named; `None`: none was named within the time-out.
@@ -56,7 +66,7 @@ pub(crate) fn owned<T>(
         .ok_or_else(|| "librdkafka gave nothing".to_owned())
 }
 
-/// Asks a broker for a topic.
+/// Asks a broker for a topic, and for this client's rights where they are wanted.
 ///
 /// # Errors
 /// When none answers within the time-out.
@@ -64,6 +74,7 @@ pub(crate) fn owned<T>(
 pub(crate) fn describe<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
+    with_rights: bool,
     timeout: Duration,
 ) -> Result<Described, String> {
     let name = CString::new(topic).map_err(|error| error.to_string())?;
@@ -73,8 +84,9 @@ pub(crate) fn describe<C: ClientContext>(
     let handle = client.native_ptr();
     // SAFETY: `handle` is valid while `client` is borrowed. Every pointer below is checked for
     // null and owned by a guard that outlives its use: the event is declared after the queue it
-    // came from and is destroyed before it; the description and its strings belong to the event
-    // and are copied before it is destroyed. The name array lives through the call that copies it.
+    // came from and is destroyed before it; the description, its strings and its array of
+    // operations, of which `count` is the length, belong to the event and are copied before it is
+    // destroyed. The name array lives through the call that copies it.
     unsafe {
         let queue = owned(sys::rd_kafka_queue_new(handle), sys::rd_kafka_queue_destroy)?;
         let options = owned(
@@ -91,6 +103,14 @@ pub(crate) fn describe<C: ClientContext>(
             text.as_mut_ptr(),
             text.len(),
         );
+        if with_rights {
+            // It fails only for options of another operation.
+            let error =
+                sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
+            if !error.is_null() {
+                sys::rd_kafka_error_destroy(error);
+            }
+        }
         let mut names = [name.as_ptr()];
         let topics = owned(
             sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
@@ -144,7 +164,23 @@ pub(crate) fn describe<C: ClientContext>(
         } else {
             CStr::from_ptr(base64).to_string_lossy().into_owned()
         };
-        Ok(Described::Topic { id })
+        let mut count = 0;
+        let operations =
+            sys::rd_kafka_TopicDescription_authorized_operations(description, &mut count);
+        let rights = (with_rights && !operations.is_null() && count > 0)
+            .then(|| rights(std::slice::from_raw_parts(operations, count)));
+        Ok(Described::Topic { id, rights })
+    }
+}
+
+fn rights(operations: &[sys::rd_kafka_AclOperation_t]) -> Rights {
+    use sys::rd_kafka_AclOperation_t as Operation;
+    let has = |wanted: Operation| operations.contains(&wanted);
+    let all = has(Operation::RD_KAFKA_ACL_OPERATION_ALL);
+    Rights {
+        read: all || has(Operation::RD_KAFKA_ACL_OPERATION_READ),
+        write: all || has(Operation::RD_KAFKA_ACL_OPERATION_WRITE),
+        describe_configs: all || has(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS),
     }
 }
 

@@ -5,6 +5,7 @@
 //! `rusoto_s3` itself. The payload's SHA-256 is part of every signature: a body damaged on its
 //! way is refused by the server.
 
+pub mod settings;
 mod wire;
 
 use std::ops::Range;

@@ -77,8 +77,8 @@ impl Wire {
         })
     }
 
-    /// Signs a request, sends it, and notes an answer that is no success.
-    pub(super) async fn exchange(
+    /// Signs a request and sends it.
+    pub(super) async fn send(
         &self,
         request: SignedRequest,
     ) -> Result<hyper::Response<hyper::Body>, WireError> {
@@ -88,11 +88,18 @@ impl Wire {
             .await
             .map_err(|error| WireError::Http(error.to_string()))?;
         let request = sign(self.address(request), credentials).await?;
-        let response = self
-            .http
+        self.http
             .request(request)
             .await
-            .map_err(|error| WireError::Http(with_causes(&error)))?;
+            .map_err(|error| WireError::Http(with_causes(&error)))
+    }
+
+    /// [`Self::send`], and notes an answer that is no success.
+    pub(super) async fn exchange(
+        &self,
+        request: SignedRequest,
+    ) -> Result<hyper::Response<hyper::Body>, WireError> {
+        let response = self.send(request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

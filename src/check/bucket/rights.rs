@@ -1,0 +1,283 @@
+//! What may be done in a folder of a bucket, each tried without leaving anything there.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::super::item::{Cut, Limit};
+use super::super::{Finding, Item, Problem};
+use super::Folder;
+use super::conditions::tidy;
+use crate::config;
+use crate::store::conditions::{ConditionsError, refuses_to_create_on_match};
+use crate::store::{Listed, ObjectStore, StoreError};
+
+const LIST: &str = "s3:ListBucket";
+const GET: &str = "s3:GetObject";
+const PUT: &str = "s3:PutObject";
+
+/// What a folder answered.
+#[derive(Debug)]
+pub(super) struct Tried<'a> {
+    folder: Folder<'a>,
+    took: Duration,
+    /// Its first page.
+    list: Result<(), Failure>,
+    /// The first bytes of an object that is there, else of one that is not.
+    get: Result<(), Failure>,
+    /// A put that cannot take effect.
+    pub(super) put: Result<(), PutFailure>,
+}
+
+/// Why something could not be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The store's answer.
+    Store(StoreError),
+    /// There was none.
+    Cut(Cut),
+}
+
+/// Why a put was not refused as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PutFailure {
+    /// Why it has no proper answer; `None`: it took effect.
+    pub(super) failure: Option<Failure>,
+    /// What it may have made and what is left of that, in words; `None`: nothing.
+    pub(super) left: Option<String>,
+}
+
+/// Where the folders are, for a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    bucket: String,
+    /// Before each key; empty or with a slash at its end.
+    prefix: String,
+    /// `aws`, `aws-cn` or `aws-us-gov`.
+    partition: &'static str,
+}
+
+/// Lists, reads and writes.
+pub(super) async fn try_folder<'a>(
+    store: &dyn ObjectStore,
+    folder: Folder<'a>,
+    name: &str,
+    limit: &Limit,
+) -> Tried<'a> {
+    let since = Instant::now();
+    let root = format!("{}/", folder.path);
+    let listed = answered(limit, store.list_page(&root, None)).await;
+    let there = match &listed {
+        Ok(page) => page.objects.iter().find(|object| object.size_bytes > 0),
+        Err(_) => None,
+    };
+    let missing = format!("{}/{name}", folder.path);
+    let get = read(store, there, &missing, limit).await;
+    let put = write(store, &missing, limit).await;
+    Tried {
+        folder,
+        took: since.elapsed(),
+        list: listed.map(drop),
+        get,
+        put,
+    }
+}
+
+async fn answered<T>(
+    limit: &Limit,
+    request: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Failure> {
+    match limit.wait(request).await {
+        Ok(answer) => answer.map_err(Failure::Store),
+        Err(cut) => Err(Failure::Cut(cut)),
+    }
+}
+
+async fn read(
+    store: &dyn ObjectStore,
+    there: Option<&Listed>,
+    missing: &str,
+    limit: &Limit,
+) -> Result<(), Failure> {
+    let read = match there {
+        Some(object) => answered(limit, store.get_range(&object.key, 0..1))
+            .await
+            .map(drop),
+        None => answered(limit, store.get(missing)).await.map(drop),
+    };
+    match read {
+        // Of one that is not there this is the right to read it; one that was may be gone.
+        Err(Failure::Store(StoreError::NotFound)) => Ok(()),
+        read => read,
+    }
+}
+
+async fn write(store: &dyn ObjectStore, missing: &str, limit: &Limit) -> Result<(), PutFailure> {
+    if let Some(cut) = limit.cut() {
+        let failure = Some(Failure::Cut(cut));
+        return Err(PutFailure {
+            failure,
+            left: None,
+        });
+    }
+    let failure = match limit.wait(refuses_to_create_on_match(store, missing)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(ConditionsError::Store(error))) => Some(Failure::Store(error)),
+        Ok(Err(_)) => None,
+        Err(cut) => Some(Failure::Cut(cut)),
+    };
+    let left = match &failure {
+        Some(Failure::Store(StoreError::Refused(_))) => None,
+        // What an answer that never came has made is removed with the rest.
+        _ => left_of(store, missing, limit).await,
+    };
+    Err(PutFailure { failure, left })
+}
+
+/// Removes what a put has made, and says what may be left.
+pub(super) async fn left_of(store: &dyn ObjectStore, key: &str, limit: &Limit) -> Option<String> {
+    let left = match limit.wait_for_tidying(tidy(store, key)).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(why)) => why,
+        Err(_) => "no answer in time".to_owned(),
+    };
+    let location = store.location();
+    Some(format!(
+        "{location}/{key} may be left ({left}): remove it by hand, nothing reads it"
+    ))
+}
+
+impl Place {
+    /// Of a bucket; of anything else nobody asks for a policy.
+    pub(super) fn of(settings: &config::Store) -> Self {
+        let (bucket, prefix) = match &settings.location {
+            config::StoreLocation::S3 { bucket, prefix } => (bucket.as_str(), prefix.as_str()),
+            _ => ("", ""),
+        };
+        Self {
+            bucket: bucket.to_owned(),
+            prefix: match prefix.trim_matches('/') {
+                "" => String::new(),
+                prefix => format!("{prefix}/"),
+            },
+            partition: partition_of(&settings.s3.region),
+        }
+    }
+
+    /// What to add to a policy, so that all of these are granted.
+    fn statements(&self, actions: &[&str], folder: Folder<'_>) -> String {
+        let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
+            actions.iter().partition(|action| **action == LIST);
+        let Self {
+            bucket,
+            prefix,
+            partition,
+        } = self;
+        let bucket = format!("arn:{partition}:s3:::{bucket}");
+        let objects = format!("{bucket}/{prefix}{}/*", folder.path);
+        let lines: Vec<String> = [(of_bucket, bucket), (of_objects, objects)]
+            .into_iter()
+            .filter(|(actions, _)| !actions.is_empty())
+            .map(|(actions, resource)| {
+                json!({"Effect": "Allow", "Action": actions, "Resource": resource}).to_string()
+            })
+            .collect();
+        lines.join(", ")
+    }
+}
+
+/// The first part of a resource's name.
+fn partition_of(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+impl Tried<'_> {
+    pub(super) fn item(&self, place: &Place) -> Item {
+        Item {
+            name: self.folder.name,
+            finding: self.finding(place),
+            took: self.took,
+        }
+    }
+
+    /// What each request was for: the action, and how it went.
+    fn answers(&self) -> [(&'static str, Option<&Failure>); 3] {
+        let put = self.put.as_ref().err();
+        [
+            (LIST, self.list.as_ref().err()),
+            (GET, self.get.as_ref().err()),
+            (PUT, put.and_then(|put| put.failure.as_ref())),
+        ]
+    }
+
+    fn finding(&self, place: &Place) -> Finding {
+        let path = self.folder.path;
+        let answers = self.answers();
+        let failed = answers.iter().filter_map(|(action, failure)| {
+            let failure = (*failure)?;
+            (!failure.is_denied()).then(|| failure.problem(action, path))
+        });
+        if let Some(problem) = { failed }.next() {
+            return Finding::Wrong(problem);
+        }
+        let denied: Vec<&str> = answers
+            .iter()
+            .filter(|(_, failure)| failure.is_some())
+            .map(|(action, _)| *action)
+            .collect();
+        let Some(first) = denied.first() else {
+            return Finding::Well(format!("{path}/ may be listed, read and written"));
+        };
+        let doubt = doubt(&denied);
+        let granted = match doubt {
+            // What may be missing besides is told when this is there.
+            Some(_) => &denied[..1],
+            None => &denied[..],
+        };
+        let what = match doubt {
+            Some(doubt) => format!("{first} ({doubt})"),
+            None => denied.join(" and "),
+        };
+        let problem = Problem::new(
+            format!("{path}/: these credentials lack {what}"),
+            "add to their policy (`groundtrack check --policy` prints all of it)",
+        );
+        Finding::Wrong(problem.by(place.statements(granted, self.folder)))
+    }
+}
+
+/// S3 answers 403 to who may not list, whether an object that is not there could be read, and
+/// takes the right to read for a condition on it: what one missing right hides of others.
+fn doubt(denied: &[&str]) -> Option<&'static str> {
+    match denied {
+        [LIST, _, ..] => Some("without it S3 does not tell whether the others are granted"),
+        [GET, PUT] => Some("without it S3 does not tell whether s3:PutObject is granted"),
+        _ => None,
+    }
+}
+
+impl Failure {
+    /// Whether the credentials are known and good, but may not do this.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Refused(words)) if super::is_denied(words))
+    }
+
+    fn problem(&self, action: &str, path: &str) -> Problem {
+        match self {
+            Self::Store(error) => {
+                Problem::new(format!("{path}/: {action}: {error}"), super::mend(error))
+            }
+            Self::Cut(Cut::Stopped) => Problem::interrupted(),
+            Self::Cut(Cut::Late) => Problem::new(
+                format!(
+                    "{path}/: waited for the store's answer to {action} until the time was over"
+                ),
+                "ask again later; if it stays so, the store is too slow or hangs",
+            ),
+        }
+    }
+}
