@@ -76,6 +76,8 @@ impl Asking {
             .set("auto.offset.reset", "error")
             .set("fetch.message.max.bytes", FETCH_BYTES)
             .set("queued.min.messages", "1")
+            // An empty partition is told by an empty answer, which the broker holds back so long.
+            .set("fetch.wait.max.ms", "50")
             .set("socket.connection.setup.timeout.ms", SETUP_TIMEOUT_MS)
             .set("api.version.request.timeout.ms", SETUP_TIMEOUT_MS);
         let consumer =
