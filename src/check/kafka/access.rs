@@ -45,11 +45,11 @@ pub(super) fn lacks(
     ))
 }
 
-/// Who we are to Kafka, quoted for a shell.
+/// Who we are to Kafka, quoted for a shell. A name that stands elsewhere is not shown.
 fn principal(kafka: &config::Kafka) -> String {
     match kafka.options.get("sasl.username") {
-        Some(name) => format!("'User:{name}'"),
-        None => "User:NAME".to_owned(),
+        Some(config::Property::Plain(name)) => format!("'User:{}'", name.replace('\'', "'\\''")),
+        _ => "User:NAME".to_owned(),
     }
 }
 
