@@ -61,12 +61,12 @@ fn folder(name: &str) -> String {
 fn in_pages(s3: &S3, prefix: &str) -> SharedStore {
     match s3.client {
         S3Client::Rusoto => Arc::new(
-            S3Store::open(s3, &bucket(), prefix)
+            S3Store::open(s3, &bucket(), prefix, None)
                 .unwrap()
                 .with_page_keys(PAGE_KEYS),
         ),
         S3Client::ObjectStore => Arc::new(
-            ObjectStoreS3::open(s3, &bucket(), prefix)
+            ObjectStoreS3::open(s3, &bucket(), prefix, None)
                 .unwrap()
                 .with_page_keys(PAGE_KEYS),
         ),

@@ -30,7 +30,7 @@ use crate::landing::standstill::StandstillWatch;
 use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
 use crate::messages::{Command, CommandWay};
 use crate::status::PartitionState;
-use crate::store::{self, ObjectStore};
+use crate::store::{self, ObjectStore, Observer, SharedStore};
 
 /// How often progress towards the end offsets is looked at: a look reads a few atomics.
 const CAUGHT_UP_LOOK: Duration = Duration::from_millis(20);
@@ -45,8 +45,13 @@ const LEAVE_LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// See [`Failure`].
 pub async fn run(generation: Generation) -> Result<End, Failure> {
-    let store = store::open(&generation.config.store, Some(generation.status.clone()))
+    let observer = Observer {
+        status: generation.status.clone(),
+        log: generation.log_of("store"),
+    };
+    let store = store::open(&generation.config.store, Some(observer))
         .map_err(|error| Failure::Group(error.to_string()))?;
+    actix::spawn(name_identity(store.clone(), generation.log_of("store")));
     let broker = KafkaBroker::new(&generation.config.kafka, &generation.log_of("checkpoint"))
         .map_err(|error| Failure::Group(format!("kafka's client cannot start: {error}")))?;
     let (drain, stop) = (generation.drain.clone(), generation.stop.clone());
@@ -57,6 +62,13 @@ pub async fn run(generation: Generation) -> Result<End, Failure> {
         () = stop.cancelled() => return Ok(End::Stopped),
     };
     landing.run().await
+}
+
+/// Who signs is said before anything is asked of the store, which may be long after the start.
+async fn name_identity(store: SharedStore, log: Logger) {
+    if let Err(error) = store.identity().await {
+        warn!(log, "no credentials for the store yet"; "error" => %error);
+    }
 }
 
 /// A generation under way.

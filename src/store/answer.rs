@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::StoreError;
+use super::credentials::{Blame, Chain, CredentialsError};
 
 /// An answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,15 +82,54 @@ impl Answer {
                 "{}: the clock of this machine is wrong",
                 self.words()
             )),
-            (401 | 403, _) => StoreError::Refused(format!(
-                "{}: the credentials or their permissions do not suffice",
+            (401 | 403, _) if self.blame() == Some(Blame::Possible) => {
+                StoreError::Refused(format!(
+                    "{}: the credentials or their permissions do not suffice",
+                    self.words()
+                ))
+            }
+            _ if self.blame() == Some(Blame::Certain) => StoreError::Refused(format!(
+                "{}: the credentials are not valid, or not any more",
                 self.words()
             )),
             _ => StoreError::Refused(self.words()),
         }
     }
 
-    fn words(&self) -> String {
+    /// The same to a request that was signed by the credentials of `place`, and what else there is
+    /// to say of them.
+    fn refused(self, bucket: &str, place: &str, more: &str) -> StoreError {
+        let is_credentials = self.blame().is_some();
+        match self.into_error(bucket) {
+            StoreError::Refused(words) if is_credentials => {
+                StoreError::Refused(format!("{words} (those of {place}{more})"))
+            }
+            error => error,
+        }
+    }
+
+    /// Whether other credentials might be taken.
+    pub(super) fn blame(&self) -> Option<Blame> {
+        match (self.status, self.code.as_str()) {
+            (
+                400 | 401 | 403,
+                "ExpiredToken"
+                | "ExpiredTokenException"
+                | "TokenRefreshRequired"
+                | "InvalidToken"
+                | "InvalidClientTokenId"
+                | "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch",
+            ) => Some(Blame::Certain),
+            (403, "RequestTimeTooSkewed") => None,
+            // The answer to a HEAD has no body that would say more.
+            (400, "") | (401 | 403, _) => Some(Blame::Possible),
+            _ => None,
+        }
+    }
+
+    /// Status, code and message.
+    pub(super) fn words(&self) -> String {
         let mut words = self.status.to_string();
         for part in [&self.code, &self.message] {
             if !part.is_empty() {
@@ -129,26 +169,70 @@ pub(super) fn note(answer: Answer) {
     let _ = NOTED.try_with(|noted| noted.replace(Some(answer)));
 }
 
+/// What became of a request, if it failed.
+#[derive(Debug, PartialEq, Eq)]
+enum Failed {
+    /// The answer says what.
+    Answered(Answer),
+    /// Nothing does.
+    Unknown(String),
+}
+
 /// Does one request under its deadline. Whatever error the library makes of it, an answer that was
 /// noted decides; without one the request's effect is unknown.
-pub(super) async fn observe<T, E: std::fmt::Display>(
-    bucket: &str,
+async fn observe<T, E: std::fmt::Display>(
     deadline: Duration,
     request: impl Future<Output = Result<T, E>>,
-) -> Result<T, StoreError> {
+) -> Result<T, Failed> {
     let request = async {
         let result = request.await;
         let noted = NOTED.with(RefCell::take);
         result.map_err(|error| match noted {
-            Some(answer) => answer.into_error(bucket),
-            None => StoreError::Unknown(printable(&error.to_string())),
+            Some(answer) => Failed::Answered(answer),
+            None => Failed::Unknown(printable(&error.to_string())),
         })
     };
     match tokio::time::timeout(deadline, NOTED.scope(RefCell::default(), request)).await {
         Ok(result) => result,
-        Err(_) => Err(StoreError::Unknown(format!(
-            "no answer within {deadline:?}"
-        ))),
+        Err(_) => Err(Failed::Unknown(format!("no answer within {deadline:?}"))),
+    }
+}
+
+/// Does one request under its deadline, signed by what `chain` holds. Where that is refused and
+/// others are found, the request is made once more: a refusal has had no effect.
+///
+/// # Errors
+/// See [`StoreError`]; without credentials nothing is sent, which is a refusal too.
+pub(super) async fn signed<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    chain: &Chain,
+    bucket: &str,
+    deadline: Duration,
+    request: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let refused = |error: CredentialsError| StoreError::Refused(error.to_string());
+    let found = chain.current().await.map_err(refused)?;
+    let answer = match observe(deadline, request()).await {
+        Ok(done) => return Ok(done),
+        Err(Failed::Unknown(why)) => return Err(StoreError::Unknown(why)),
+        Err(Failed::Answered(answer)) => answer,
+    };
+    let Some(blame) = answer.blame() else {
+        return Err(answer.into_error(bucket));
+    };
+    match chain.renew(&found.credentials, blame).await {
+        Ok(true) => match observe(deadline, request()).await {
+            Ok(done) => Ok(done),
+            Err(Failed::Unknown(why)) => Err(StoreError::Unknown(why)),
+            Err(Failed::Answered(answer)) => {
+                let place = chain
+                    .current()
+                    .await
+                    .map_or(found.place, |found| found.place);
+                Err(answer.refused(bucket, &place, ""))
+            }
+        },
+        Ok(false) => Err(answer.refused(bucket, &found.place, "")),
+        Err(error) => Err(answer.refused(bucket, &found.place, &format!("; {error}"))),
     }
 }
 
@@ -265,11 +349,11 @@ mod tests {
     #[tokio::test]
     async fn a_request_without_an_answer_is_unknown() {
         let never = std::future::pending::<Result<(), String>>();
-        let late = observe("b", Duration::from_millis(1), never).await;
-        assert!(matches!(late, Err(StoreError::Unknown(_))));
+        let late = observe(Duration::from_millis(1), never).await;
+        assert!(matches!(late, Err(Failed::Unknown(_))));
         let cut = async { Err::<(), _>("connection closed") };
-        let cut = observe("b", Duration::from_secs(30), cut).await;
-        assert_eq!(cut, Err(StoreError::Unknown("connection closed".into())));
+        let cut = observe(Duration::from_secs(30), cut).await;
+        assert_eq!(cut, Err(Failed::Unknown("connection closed".into())));
     }
 
     #[tokio::test]
@@ -278,8 +362,8 @@ mod tests {
             note(Answer::new(412, None, b""));
             Err::<(), _>("something odd")
         };
-        let result = observe("b", Duration::from_secs(30), request).await;
-        assert_eq!(result, Err(StoreError::Precondition));
+        let result = observe(Duration::from_secs(30), request).await;
+        assert_eq!(result, Err(Failed::Answered(Answer::new(412, None, b""))));
     }
 
     #[test]

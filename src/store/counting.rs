@@ -85,6 +85,10 @@ impl ObjectStore for Counted {
         self.count("delete", result)
     }
 
+    async fn identity(&self) -> Result<Option<String>, StoreError> {
+        self.store.identity().await
+    }
+
     fn location(&self) -> String {
         self.store.location()
     }

@@ -1,22 +1,43 @@
-//! Who we are to S3: the configuration, the environment, else the shared profile; one chain for
-//! both clients.
+//! Who we are to S3: one chain for both clients, looked up anew before it expires and when it is
+//! refused.
+//!
+//! The chain is our own code on the HTTP client and the signatures that are here already.
+//! `rusoto_credential` speaks only the first version of the instance's metadata, knows no roles of
+//! profiles and no token files of containers, and is maintained no more; `aws-config` would bring a
+//! second HTTP and TLS stack of some eighty crates. `credential_process` is not run: what a file in
+//! a home names would run with the service's rights.
+
+mod lookup;
+mod metadata;
+mod profile;
+mod remote;
+#[cfg(test)]
+mod servers;
+mod sts;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::S3Credentials;
+use slog::{Logger, debug, info, warn};
+
+use self::lookup::Lookup;
+use super::StoreError;
+use crate::config::{self, Secret};
+use crate::logging::{Repeated, Say};
+use crate::status::{Status, now_ms};
 
 /// An access key. Its `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The access key's id.
-    pub key_id: String,
+    pub key_id: Secret,
     /// The secret access key.
-    pub secret: String,
+    pub secret: Secret,
     /// The session token of temporary credentials.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
 }
 
 impl fmt::Debug for Credentials {
@@ -25,64 +46,198 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Credentials and what is known of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The credentials.
+    pub credentials: Credentials,
+    /// Where they come from, for people.
+    pub place: String,
+    lasting: Lasting,
+}
+
+/// How long credentials are good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    /// As long as the process: the place cannot change.
+    Always,
+    /// Until the file holds others, which is not told.
+    UntilChanged,
+    /// Until this time, in milliseconds since 1970 UTC.
+    Until(i64),
+}
+
 /// Why there are none. Says where was looked, never what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
     /// Half of a key.
     #[error("{0} is set, but {1} is not")]
     Half(&'static str, &'static str),
-    /// The file cannot be read.
-    #[error(
-        "no credentials: {} cannot be read ({cause})", path.display()
-    )]
-    Unreadable {
-        /// The profiles' file.
-        path: PathBuf,
-        /// The system's word.
-        cause: std::io::ErrorKind,
+    /// No place has any.
+    #[error("there are no credentials: {}", .0.join("; "))]
+    Nowhere(Vec<String>),
+    /// The place that was named has none that can be used.
+    #[error("there are no credentials of {place}: {cause}")]
+    Unusable {
+        /// Which place.
+        place: String,
+        /// What is wrong with it.
+        cause: String,
     },
-    /// The profile is not in the file, or not whole.
-    #[error(
-        "no credentials: {} has no profile [{profile}] with aws_access_key_id and aws_secret_access_key", path.display()
-    )]
-    NoProfile {
-        /// The profiles' file.
-        path: PathBuf,
-        /// The profile looked for.
-        profile: String,
+    /// What the place gave is out of date.
+    #[error("the credentials of {place} expired at {at}: renew them, or set this machine's clock")]
+    Expired {
+        /// Which place.
+        place: String,
+        /// RFC 3339.
+        at: String,
     },
-    /// There is not even a home.
-    #[error(
-        "no credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and neither AWS_SHARED_CREDENTIALS_FILE nor HOME names a profile"
-    )]
-    Nowhere,
 }
+
+/// What an answer of the store says of the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// They are not valid.
+    Certain,
+    /// They, or what they may do.
+    Possible,
+}
+
+/// Who is told how the credentials do.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    /// Where a renewal that fails is a trouble.
+    pub status: Arc<Status>,
+    /// Where the place is named.
+    pub log: Logger,
+}
+
+/// The trouble of a renewal that fails while the old credentials hold.
+const TROUBLE: &str = "credentials";
 
 /// A profile's file that was changed is noticed within this time.
 const REREAD_AFTER: Duration = Duration::from_secs(60);
 
-/// Looks credentials up, and again from time to time.
-#[derive(Debug)]
+/// Credentials are renewed so long before they expire, or a quarter of their time: the instance's
+/// metadata has new ones five minutes ahead, and an outage of that length is gone over.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
+
+/// A renewal that failed, or brought the same, is tried again after at most this.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// And at least this.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// Credentials that are refused for certain are looked up again no sooner than after this, however
+/// many requests are refused.
+const CERTAIN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where it may as well be a permission that lacks, which a new look does not mend.
+const POSSIBLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Of a whole look-up, with all roles that are assumed one after another.
+const LOOKUP_MAX: Duration = Duration::from_secs(15);
+
+/// Looks credentials up, and again before they expire: one look at a time, by whoever needs it.
 pub struct Chain {
-    settings: S3Credentials,
-    found: Mutex<Option<(Instant, Credentials)>>,
+    lookup: Lookup,
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    held: Mutex<Option<Held>>,
+    /// Held by who looks. What became of the last look, if it failed, and when: who has waited for
+    /// it need not look again.
+    looking: tokio::sync::Mutex<Option<(Instant, CredentialsError)>>,
+    observer: Option<Observer>,
+    failing: Mutex<Repeated>,
 }
 
-impl Chain {
-    /// Looks where these settings say.
-    pub fn new(settings: S3Credentials) -> Self {
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    found: Found,
+    /// When to look again, in milliseconds since 1970 UTC; `None`: never.
+    renew_ms: Option<i64>,
+    /// When a refusal last led to a look.
+    refused_ms: Option<i64>,
+}
+
+/// What may be done with what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// Good, and to be renewed.
+    Ageing,
+    Expired,
+}
+
+impl Held {
+    fn new(found: Found, now_ms: i64, random: f64) -> Self {
+        let renew_ms = match found.lasting {
+            Lasting::Always => None,
+            Lasting::UntilChanged => Some(now_ms + millis(REREAD_AFTER)),
+            Lasting::Until(expires_ms) => Some(renewal(now_ms, expires_ms, random)),
+        };
         Self {
-            settings,
-            found: Mutex::default(),
+            found,
+            renew_ms,
+            refused_ms: None,
         }
     }
 
-    /// One that needs not look.
-    #[cfg(test)]
-    pub(super) fn of(credentials: Credentials) -> Self {
+    fn age(&self, now_ms: i64) -> Age {
+        match (self.found.lasting, self.renew_ms) {
+            (Lasting::Until(expires_ms), _) if now_ms >= expires_ms => Age::Expired,
+            (_, Some(renew_ms)) if now_ms >= renew_ms => Age::Ageing,
+            _ => Age::Fresh,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// When to renew credentials that were looked up now, by `random` in [0, 1): ahead of their end,
+/// and not all processes at once.
+fn renewal(now_ms: i64, expires_ms: i64, random: f64) -> i64 {
+    let left_ms = expires_ms.saturating_sub(now_ms).max(0);
+    let ahead_ms = (left_ms / 4).min(millis(AHEAD_MAX));
+    let jitter_ms = (ahead_ms as f64 / 4.0 * random.clamp(0.0, 1.0)) as i64;
+    (expires_ms - ahead_ms - jitter_ms).max(now_ms + millis(RETRY_MIN))
+}
+
+/// When to try again after a renewal that failed.
+fn retry(now_ms: i64, lasting: Lasting, random: f64) -> i64 {
+    let left_ms = match lasting {
+        Lasting::Until(expires_ms) => expires_ms.saturating_sub(now_ms).max(0) / 4,
+        _ => i64::MAX,
+    };
+    let most_ms = left_ms.clamp(millis(RETRY_MIN), millis(RETRY_MAX));
+    now_ms + (most_ms as f64 * (0.75 + random.clamp(0.0, 1.0) / 4.0)) as i64
+}
+
+impl Chain {
+    /// Looks where these settings say, else where AWS's tools look. Looks for nothing yet.
+    pub fn new(s3: &config::S3, observer: Option<Observer>) -> Self {
+        Self::with(Lookup::new(s3), Arc::new(now_ms), observer)
+    }
+
+    fn with(
+        lookup: Lookup,
+        clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+        observer: Option<Observer>,
+    ) -> Self {
         Self {
-            settings: S3Credentials::Found { profile: None },
-            found: Mutex::new(Some((Instant::now(), credentials))),
+            lookup,
+            clock,
+            held: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            observer,
+            failing: Mutex::default(),
         }
     }
 
@@ -90,246 +245,184 @@ impl Chain {
     ///
     /// # Errors
     /// [`CredentialsError`]; asked again, it looks again.
-    pub async fn current(&self) -> Result<Credentials, CredentialsError> {
-        if let Some((at, credentials)) = &*self.found.lock().unwrap_or_else(PoisonError::into_inner)
-            && at.elapsed() < REREAD_AFTER
-        {
-            return Ok(credentials.clone());
-        }
-        let settings = self.settings.clone();
-        let look = move || look(&settings, &|name| std::env::var(name).ok());
-        let looked = tokio::task::spawn_blocking(look).await;
-        let credentials = match looked {
-            Ok(result) => result?,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends: nobody will read the answer.
-                Err(_) => return Err(CredentialsError::Nowhere),
-            },
-        };
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), credentials.clone()));
-        Ok(credentials)
-    }
-}
-
-fn look(
-    settings: &S3Credentials,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Credentials, CredentialsError> {
-    let named = |profile: &Option<String>| {
-        let profile = profile.clone().or_else(|| variable("AWS_PROFILE"));
-        profile.filter(|name| !name.is_empty())
-    };
-    match settings {
-        S3Credentials::Keys {
-            key_id,
-            secret,
-            token,
-        } => Ok(Credentials {
-            key_id: key_id.expose().to_owned(),
-            secret: secret.expose().to_owned(),
-            token: token.as_ref().map(|token| token.expose().to_owned()),
-        }),
-        S3Credentials::File { path, profile } => in_file(path.clone(), named(profile)),
-        S3Credentials::Found { profile } => find(named(profile), variable),
-    }
-}
-
-/// Looks in the environment, then in the profile.
-fn find(
-    profile: Option<String>,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Credentials, CredentialsError> {
-    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-    match (
-        variable("AWS_ACCESS_KEY_ID"),
-        variable("AWS_SECRET_ACCESS_KEY"),
-    ) {
-        (Some(key_id), Some(secret)) => {
-            return Ok(Credentials {
-                key_id,
-                secret,
-                token: variable("AWS_SESSION_TOKEN"),
-            });
-        }
-        (Some(_), None) => {
-            return Err(CredentialsError::Half(
-                "AWS_ACCESS_KEY_ID",
-                "AWS_SECRET_ACCESS_KEY",
-            ));
-        }
-        (None, Some(_)) => {
-            return Err(CredentialsError::Half(
-                "AWS_SECRET_ACCESS_KEY",
-                "AWS_ACCESS_KEY_ID",
-            ));
-        }
-        (None, None) => {}
-    }
-    let path = match (variable("AWS_SHARED_CREDENTIALS_FILE"), variable("HOME")) {
-        (Some(file), _) => PathBuf::from(file),
-        (None, Some(home)) => PathBuf::from(home).join(".aws/credentials"),
-        (None, None) => return Err(CredentialsError::Nowhere),
-    };
-    in_file(path, profile)
-}
-
-fn in_file(path: PathBuf, profile: Option<String>) -> Result<Credentials, CredentialsError> {
-    let profile = profile.unwrap_or_else(|| "default".to_owned());
-    let text = std::fs::read_to_string(&path).map_err(|error| CredentialsError::Unreadable {
-        path: path.clone(),
-        cause: error.kind(),
-    })?;
-    in_profile(&text, &profile).ok_or(CredentialsError::NoProfile { path, profile })
-}
-
-fn in_profile(text: &str, profile: &str) -> Option<Credentials> {
-    let mut here = false;
-    let (mut key_id, mut secret, mut token) = (None, None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            let name = name.trim();
-            here = name.strip_prefix("profile ").map_or(name, str::trim) == profile;
-        } else if here
-            && !line.starts_with(['#', ';'])
-            && let Some((name, value)) = line.split_once('=')
-        {
-            let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
-            match name.trim() {
-                "aws_access_key_id" => key_id = value,
-                "aws_secret_access_key" => secret = value,
-                "aws_session_token" => token = value,
-                _ => {}
+    pub async fn current(&self) -> Result<Found, CredentialsError> {
+        match self.held() {
+            Some((held, Age::Fresh)) => Ok(held.found),
+            Some((held, Age::Ageing)) => {
+                // Somebody else may look already: what is held is good meanwhile.
+                if let Ok(mut looked) = self.looking.try_lock()
+                    && !matches!(self.held(), Some((_, Age::Fresh)))
+                {
+                    match self.look(&mut looked).await {
+                        Ok(found) => return Ok(found),
+                        Err(error) => self.keep(&held, &error),
+                    }
+                }
+                Ok(self.held().map_or(held.found, |(held, _)| held.found))
+            }
+            Some((_, Age::Expired)) | None => {
+                let since = Instant::now();
+                let mut looked = self.looking.lock().await;
+                match (self.held(), &*looked) {
+                    (Some((held, Age::Fresh | Age::Ageing)), _) => Ok(held.found),
+                    (_, Some((at, error))) if *at >= since => Err(error.clone()),
+                    _ => self.look(&mut looked).await,
+                }
             }
         }
     }
-    Some(Credentials {
-        key_id: key_id?,
-        secret: secret?,
-        token,
-    })
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Secret;
-    use std::collections::HashMap;
-    use std::io::Write;
-
-    fn find_in(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        let variables: HashMap<_, _> = variables.iter().copied().collect();
-        let settings = S3Credentials::Found { profile: None };
-        look(&settings, &|name| {
-            variables.get(name).map(|value| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn the_environment_comes_before_the_profile() {
-        let found = find_in(&[
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_SECRET_ACCESS_KEY", "hush"),
-            ("AWS_SESSION_TOKEN", "token"),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/nowhere"),
-        ])
-        .unwrap();
-        assert_eq!(
-            (
-                found.key_id.as_str(),
-                found.secret.as_str(),
-                found.token.as_deref()
-            ),
-            ("id", "hush", Some("token"))
-        );
-    }
-
-    #[test]
-    fn the_named_profile_is_read() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        write!(
-            file,
-            "# keys\n[default]\naws_access_key_id=a\naws_secret_access_key = b==\n\n\
-             [ other ]\r\naws_access_key_id = c\r\naws_secret_access_key = d\r\n\
-             aws_session_token = e\nregion = x\n[half]\naws_access_key_id = f\n"
-        )
-        .unwrap();
-        let path = file.path().to_str().unwrap();
-        let file_is = ("AWS_SHARED_CREDENTIALS_FILE", path);
-        let found = find_in(&[file_is]).unwrap();
-        assert_eq!((found.key_id.as_str(), found.secret.as_str()), ("a", "b=="));
-        assert_eq!(found.token, None);
-        let found = find_in(&[file_is, ("AWS_PROFILE", "other")]).unwrap();
-        assert_eq!((found.key_id.as_str(), found.secret.as_str()), ("c", "d"));
-        assert_eq!(found.token.as_deref(), Some("e"));
-        for profile in ["half", "missing"] {
-            assert!(matches!(
-                find_in(&[file_is, ("AWS_PROFILE", profile)]),
-                Err(CredentialsError::NoProfile { .. })
-            ));
+    /// The store has refused what these signed: looks for others. Whether others are in force now,
+    /// so that the request is worth being signed again.
+    ///
+    /// # Errors
+    /// [`CredentialsError`]: why there are no others.
+    pub(super) async fn renew(
+        &self,
+        refused: &Credentials,
+        blame: Blame,
+    ) -> Result<bool, CredentialsError> {
+        let mut looked = self.looking.lock().await;
+        let Some((held, _)) = self.held() else {
+            return Ok(false);
+        };
+        if held.found.credentials != *refused {
+            return Ok(true);
         }
+        let pause = millis(match blame {
+            Blame::Certain => CERTAIN_PAUSE,
+            Blame::Possible => POSSIBLE_PAUSE,
+        });
+        let now_ms = (self.clock)();
+        let is_soon = held.refused_ms.is_some_and(|at| now_ms - at < pause);
+        if held.found.lasting == Lasting::Always || is_soon {
+            return Ok(false);
+        }
+        let looked = self.look(&mut looked).await;
+        if let Some(held) = &mut *self.lock() {
+            held.refused_ms = Some(now_ms);
+        }
+        Ok(looked?.credentials != *refused)
     }
 
-    #[test]
-    fn what_the_configuration_says_comes_before_all_else() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        write!(
-            file,
-            "[default]\naws_access_key_id=a\naws_secret_access_key=b\n\
-             [other]\naws_access_key_id=c\naws_secret_access_key=d\n"
-        )
-        .unwrap();
-        let look = |settings: &S3Credentials| {
-            let environment = |name: &str| name.starts_with("AWS_").then(|| "e".to_owned());
-            look(settings, &environment).unwrap().key_id
-        };
-        let in_file = |profile: Option<&str>| S3Credentials::File {
-            path: file.path().to_owned(),
-            profile: profile.map(str::to_owned),
-        };
-        assert_eq!(look(&in_file(Some("default"))), "a");
-        assert_eq!(look(&in_file(Some("other"))), "c");
-        let keys = S3Credentials::Keys {
-            key_id: Secret::new("k"),
-            secret: Secret::new("s"),
-            token: None,
-        };
-        assert_eq!(look(&keys), "k");
-        assert_eq!(look(&S3Credentials::Found { profile: None }), "e");
+    /// Where they come from, for people.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]
+    pub(super) async fn identity(&self) -> Result<String, StoreError> {
+        let found = self.current().await;
+        found
+            .map(|found| found.place)
+            .map_err(|error| StoreError::Refused(error.to_string()))
     }
 
-    #[test]
-    fn what_is_missing_is_named() {
-        let half = find_in(&[("AWS_ACCESS_KEY_ID", "id"), ("HOME", "/")]).unwrap_err();
-        assert!(
-            half.to_string().contains("AWS_SECRET_ACCESS_KEY is not"),
-            "{half}"
-        );
-        assert_eq!(find_in(&[]), Err(CredentialsError::Nowhere));
-        let none = find_in(&[("HOME", "/nowhere")]).unwrap_err();
-        assert!(
-            none.to_string().contains("/nowhere/.aws/credentials"),
-            "{none}"
-        );
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[test]
-    fn no_debug_output_shows_a_secret() {
-        let credentials = Credentials {
-            key_id: "AKIA1".into(),
-            secret: "hush".into(),
-            token: Some("quiet".into()),
+    fn held(&self) -> Option<(Held, Age)> {
+        let held = self.lock().clone()?;
+        let age = held.age((self.clock)());
+        Some((held, age))
+    }
+
+    async fn look(
+        &self,
+        looked: &mut Option<(Instant, CredentialsError)>,
+    ) -> Result<Found, CredentialsError> {
+        let found = match tokio::time::timeout(LOOKUP_MAX, self.lookup.look()).await {
+            Ok(found) => found.and_then(|found| unexpired(found, (self.clock)())),
+            Err(_) => Err(CredentialsError::Unusable {
+                place: "the chain".to_owned(),
+                cause: format!("no answer within {LOOKUP_MAX:?}"),
+            }),
         };
-        let chain = Chain::new(S3Credentials::Found { profile: None });
-        *chain.found.lock().unwrap() = Some((Instant::now(), credentials.clone()));
-        for text in [format!("{credentials:?}"), format!("{chain:#?}")] {
-            for secret in ["AKIA1", "hush", "quiet"] {
-                assert!(!text.contains(secret), "{text}");
+        match found {
+            Ok(found) => {
+                let before =
+                    self.lock()
+                        .replace(Held::new(found.clone(), (self.clock)(), fastrand::f64()));
+                *looked = None;
+                self.tell(before.map(|held| held.found), &found);
+                Ok(found)
+            }
+            Err(error) => {
+                *looked = Some((Instant::now(), error.clone()));
+                Err(error)
             }
         }
+    }
+
+    fn tell(&self, before: Option<Found>, found: &Found) {
+        let Some(Observer { status, log }) = &self.observer else {
+            return;
+        };
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let recovered = failing.ended(Instant::now()).is_some();
+        if recovered {
+            status.mended(TROUBLE);
+        }
+        let valid_s = match found.lasting {
+            Lasting::Until(expires_ms) => Some((expires_ms - (self.clock)()) / 1000),
+            _ => None,
+        };
+        match before {
+            Some(before) if before.place == found.place && !recovered => {
+                if before.credentials != found.credentials {
+                    debug!(log, "credentials renewed"; "place" => &found.place, "valid_s" => valid_s);
+                }
+            }
+            Some(_) => {
+                info!(log, "credentials renewed"; "place" => &found.place, "valid_s" => valid_s);
+            }
+            None => {
+                info!(log, "credentials found"; "place" => &found.place, "valid_s" => valid_s);
+            }
+        }
+    }
+
+    /// A renewal failed: what is held goes on, and is renewed later.
+    fn keep(&self, held: &Held, error: &CredentialsError) {
+        let now_ms = (self.clock)();
+        if let Some(held) = &mut *self.lock() {
+            held.renew_ms = Some(retry(now_ms, held.found.lasting, fastrand::f64()));
+        }
+        let Some(Observer { status, log }) = &self.observer else {
+            return;
+        };
+        let left = match held.found.lasting {
+            Lasting::Until(expires_ms) => {
+                let left_s = u64::try_from((expires_ms - now_ms) / 1000).unwrap_or(0);
+                let left = humantime::format_duration(Duration::from_secs(left_s));
+                format!("the old ones hold for {left}")
+            }
+            _ => "the old ones are used".to_owned(),
+        };
+        let words = format!("they could not be renewed: {error}; {left}, and it is tried again");
+        status.trouble(TROUBLE, &words, false);
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match failing.failed(Instant::now()) {
+            Some(Say::Started) => {
+                warn!(log, "credentials could not be renewed, the old ones go on"; "error" => %error);
+            }
+            Some(Say::Still { count, lasting }) => {
+                warn!(log, "credentials still cannot be renewed, the old ones go on"; "error" => %error,
+                    "failures" => count, "seconds" => lasting.as_secs());
+            }
+            Some(Say::Ended { .. }) | None => {}
+        }
+    }
+}
+
+fn unexpired(found: Found, now_ms: i64) -> Result<Found, CredentialsError> {
+    match found.lasting {
+        Lasting::Until(expires_ms) if expires_ms <= now_ms => {
+            let at = chrono::DateTime::from_timestamp_millis(expires_ms);
+            Err(CredentialsError::Expired {
+                place: found.place,
+                at: at.map_or_else(String::new, |at| at.to_rfc3339()),
+            })
+        }
+        _ => Ok(found),
     }
 }

@@ -130,7 +130,7 @@ async fn serve(mut stream: TcpStream, objects: Arc<MemoryStore>, plan: Arc<Mutex
     let _ = stream.shutdown().await;
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<(String, Bytes)> {
+pub(in crate::store) async fn read_request(stream: &mut TcpStream) -> Option<(String, Bytes)> {
     let mut read = Vec::new();
     loop {
         let mut some = [0; 4096];
@@ -151,14 +151,14 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, Bytes)> {
     }
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(in crate::store) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then(|| value.trim())
     })
 }
 
-async fn effect(head: &str, body: Bytes, objects: &MemoryStore) -> Vec<u8> {
+pub(in crate::store) async fn effect(head: &str, body: Bytes, objects: &MemoryStore) -> Vec<u8> {
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let key = path.split('?').next().unwrap().strip_prefix("/b/").unwrap();
@@ -184,7 +184,7 @@ async fn effect(head: &str, body: Bytes, objects: &MemoryStore) -> Vec<u8> {
     }
 }
 
-fn answer(status: u16, etag: &str, body: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn answer(status: u16, etag: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} X\r\nETag: {etag}\r\nContent-Length: {length}\r\nConnection: close\r\n\

@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::config;
-use crate::status::Status;
 
 mod answer;
 pub mod conditions;
@@ -35,6 +34,7 @@ pub mod retry;
 pub mod s3;
 
 pub use counting::Counted;
+pub use credentials::Observer;
 
 /// The version of an object, as the store names it. Opaque, quotes and all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -169,6 +169,15 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// See [`StoreError`].
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
 
+    /// Where the credentials come from that requests are signed with, for people; `None`: there
+    /// are none, as of a folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where none are found.
+    async fn identity(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// Where keys are, for people: `s3://bucket/prefix` or `file:///folder`.
     fn location(&self) -> String;
 }
@@ -200,19 +209,22 @@ pub enum OpenError {
     Client(String),
 }
 
-/// Makes the store that the configuration names; its requests are counted in `status`, if any.
-/// Sends nothing, so that a store that is away is no error here.
+/// Makes the store that the configuration names. The observer is told of its credentials, and its
+/// requests are counted in the observer's status. Sends nothing, so that a store that is away is no error here.
 ///
 /// # Errors
 /// [`OpenError`]: nothing but another configuration or file mends it.
-pub fn open(config: &config::Store, status: Option<Arc<Status>>) -> Result<SharedStore, OpenError> {
+pub fn open(config: &config::Store, observer: Option<Observer>) -> Result<SharedStore, OpenError> {
+    let status = observer.as_ref().map(|observer| observer.status.clone());
     let store: SharedStore = match &config.location {
         config::StoreLocation::Memory => memory::MemoryStore::of_the_process(),
         config::StoreLocation::File(folder) => Arc::new(local::LocalStore::new(folder.clone())),
         config::StoreLocation::S3 { bucket, prefix } => match config.s3.client {
-            config::S3Client::Rusoto => Arc::new(s3::S3Store::open(&config.s3, bucket, prefix)?),
+            config::S3Client::Rusoto => {
+                Arc::new(s3::S3Store::open(&config.s3, bucket, prefix, observer)?)
+            }
             config::S3Client::ObjectStore => Arc::new(object_store_s3::ObjectStoreS3::open(
-                &config.s3, bucket, prefix,
+                &config.s3, bucket, prefix, observer,
             )?),
         },
     };

@@ -22,9 +22,9 @@ use object_store::{
 };
 
 use super::answer::{
-    Answer, ERROR_BODY_BYTES_MAX, NO_LISTING, deadline, is_listing, note, observe, with_causes,
+    Answer, ERROR_BODY_BYTES_MAX, NO_LISTING, deadline, is_listing, note, signed, with_causes,
 };
-use super::credentials::Chain;
+use super::credentials::{Chain, Observer};
 use super::endpoint::{Endpoint, Prefix, extra_certificates};
 use super::s3::{CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT};
 use super::{
@@ -60,13 +60,13 @@ impl ObjectStoreS3 {
     ///
     /// # Errors
     /// [`OpenError`]
-    pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
-        Self::with_chain(
-            s3,
-            bucket,
-            prefix,
-            Arc::new(Chain::new(s3.credentials.clone())),
-        )
+    pub fn open(
+        s3: &config::S3,
+        bucket: &str,
+        prefix: &str,
+        observer: Option<Observer>,
+    ) -> Result<Self, OpenError> {
+        Self::with_chain(s3, bucket, prefix, Arc::new(Chain::new(s3, observer)))
     }
 
     pub(super) fn with_chain(
@@ -144,17 +144,13 @@ impl ObjectStoreS3 {
             .map_err(|error| StoreError::Refused(error.to_string()))
     }
 
-    async fn observe<T>(
+    async fn signed<T, F: Future<Output = Result<T, ClientError>>>(
         &self,
         body_bytes: usize,
-        request: impl Future<Output = Result<T, ClientError>>,
+        request: impl Fn() -> F,
     ) -> Result<T, StoreError> {
-        // Without credentials nothing is sent: that is no unknown effect.
-        self.credentials
-            .current()
-            .await
-            .map_err(|error| StoreError::Refused(error.to_string()))?;
-        observe(&self.bucket, deadline(self.timeout, body_bytes), request).await
+        let deadline = deadline(self.timeout, body_bytes);
+        signed(&self.credentials, &self.bucket, deadline, request).await
     }
 }
 
@@ -171,8 +167,8 @@ impl ObjectStore for ObjectStoreS3 {
         body: Bytes,
         condition: Option<Condition>,
     ) -> Result<ETag, StoreError> {
-        let path = self.path(key)?;
-        let mode = match condition {
+        let path = &self.path(key)?;
+        let mode = &match condition {
             Some(Condition::Absent) => PutMode::Create,
             Some(Condition::Matches(etag)) => PutMode::Update(UpdateVersion {
                 e_tag: Some(etag.0),
@@ -180,23 +176,24 @@ impl ObjectStore for ObjectStoreS3 {
             }),
             None => PutMode::Overwrite,
         };
-        let body_bytes = body.len();
-        self.observe(body_bytes, async {
+        let body = &body;
+        self.signed(body.len(), || async move {
             let options = PutOptions {
-                mode,
+                mode: mode.clone(),
                 attributes: self.put_attributes.clone(),
                 ..PutOptions::default()
             };
-            let result = self.client.put_opts(&path, body.into(), options).await?;
+            let body = body.clone().into();
+            let result = self.client.put_opts(path, body, options).await?;
             version(result.e_tag)
         })
         .await
     }
 
     async fn get(&self, key: &str) -> Result<Object, StoreError> {
-        let path = self.path(key)?;
-        self.observe(0, async {
-            let result = self.client.get_opts(&path, GetOptions::default()).await?;
+        let path = &self.path(key)?;
+        self.signed(0, || async move {
+            let result = self.client.get_opts(path, GetOptions::default()).await?;
             let etag = version(result.meta.e_tag.clone())?;
             let body = result.bytes().await?;
             Ok(Object { body, etag })
@@ -208,27 +205,28 @@ impl ObjectStore for ObjectStoreS3 {
         if range.is_empty() {
             return Err(no_part(&range));
         }
-        let path = self.path(key)?;
+        let path = &self.path(key)?;
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.observe(length, async {
+        let range = &range;
+        self.signed(length, || async move {
             let options = GetOptions {
-                range: Some(GetRange::Bounded(range)),
+                range: Some(GetRange::Bounded(range.clone())),
                 ..GetOptions::default()
             };
-            let result = self.client.get_opts(&path, options).await?;
+            let result = self.client.get_opts(path, options).await?;
             Ok(result.bytes().await?)
         })
         .await
     }
 
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
-        let path = self.path(key)?;
-        self.observe(0, async {
+        let path = &self.path(key)?;
+        self.signed(0, || async move {
             let options = GetOptions {
                 head: true,
                 ..GetOptions::default()
             };
-            let meta = self.client.get_opts(&path, options).await?.meta;
+            let meta = self.client.get_opts(path, options).await?.meta;
             Ok((meta.size, version(meta.e_tag)?))
         })
         .await
@@ -237,14 +235,14 @@ impl ObjectStore for ObjectStoreS3 {
     async fn list_page(&self, prefix: &str, from: Option<&str>) -> Result<Page, StoreError> {
         let prefix = self.prefix.put_before(prefix);
         let prefix = Some(prefix.as_str()).filter(|prefix| !prefix.is_empty());
-        let options = PaginatedListOptions {
+        let options = &PaginatedListOptions {
             max_keys: self.page_keys,
             page_token: from.map(str::to_owned),
             ..PaginatedListOptions::default()
         };
         let page = self
-            .observe(0, async {
-                Ok(self.client.list_paginated(prefix, options).await?)
+            .signed(0, || async move {
+                Ok(self.client.list_paginated(prefix, options.clone()).await?)
             })
             .await?;
         if page.page_token.is_some() && page.page_token.as_deref() == from {
@@ -265,10 +263,10 @@ impl ObjectStore for ObjectStoreS3 {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let path = self.path(key)?;
+        let path = &self.path(key)?;
         let deleted = self
-            .observe(0, async {
-                let paths = futures_util::stream::iter([Ok(path)]).boxed();
+            .signed(0, || async move {
+                let paths = futures_util::stream::iter([Ok(path.clone())]).boxed();
                 let mut results = self.client.delete_stream(paths);
                 while let Some(result) = results.next().await {
                     result?;
@@ -280,6 +278,10 @@ impl ObjectStore for ObjectStoreS3 {
             Err(StoreError::NotFound) => Ok(()),
             result => result,
         }
+    }
+
+    async fn identity(&self) -> Result<Option<String>, StoreError> {
+        self.credentials.identity().await.map(Some)
     }
 
     fn location(&self) -> String {
@@ -297,14 +299,15 @@ impl CredentialProvider for Provider {
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let found = self.0.current().await;
-        let credentials = found.map_err(|error| object_store::Error::Generic {
+        let found = found.map_err(|error| object_store::Error::Generic {
             store: "S3",
             source: Box::new(error),
         })?;
+        let credentials = found.credentials;
         Ok(Arc::new(AwsCredential {
-            key_id: credentials.key_id,
-            secret_key: credentials.secret,
-            token: credentials.token,
+            key_id: credentials.key_id.expose().to_owned(),
+            secret_key: credentials.secret.expose().to_owned(),
+            token: credentials.token.map(|token| token.expose().to_owned()),
         }))
     }
 }

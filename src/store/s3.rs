@@ -20,8 +20,8 @@ use rusoto_core::Client;
 use rusoto_core::signature::SignedRequest;
 use rusoto_s3::{ListObjectsV2Request, S3};
 
-use super::answer::{NO_LISTING, deadline, observe, with_causes};
-use super::credentials::Chain;
+use super::answer::{NO_LISTING, deadline, signed, with_causes};
+use super::credentials::{Chain, Observer};
 use super::endpoint::Prefix;
 use super::{
     Condition, ETag, Listed, Object, ObjectStore, OpenError, Page, StoreError, check_key, no_part,
@@ -52,13 +52,13 @@ impl S3Store {
     ///
     /// # Errors
     /// [`OpenError`]
-    pub fn open(s3: &config::S3, bucket: &str, prefix: &str) -> Result<Self, OpenError> {
-        Self::with_chain(
-            s3,
-            bucket,
-            prefix,
-            Arc::new(Chain::new(s3.credentials.clone())),
-        )
+    pub fn open(
+        s3: &config::S3,
+        bucket: &str,
+        prefix: &str,
+        observer: Option<Observer>,
+    ) -> Result<Self, OpenError> {
+        Self::with_chain(s3, bucket, prefix, Arc::new(Chain::new(s3, observer)))
     }
 
     pub(super) fn with_chain(
@@ -83,20 +83,15 @@ impl S3Store {
         self
     }
 
-    fn request(&self, method: &str, key: &str) -> Result<SignedRequest, StoreError> {
-        check_key(key)?;
+    /// Of a key that was checked.
+    fn request(&self, method: &str, key: &str) -> SignedRequest {
         let key = self.prefix.put_before(key);
         let path = format!("/{}/{key}", self.wire.bucket);
-        Ok(SignedRequest::new(method, "s3", &self.wire.region, &path))
+        SignedRequest::new(method, "s3", &self.wire.region, &path)
     }
 
-    fn put_request(
-        &self,
-        key: &str,
-        body: Bytes,
-        condition: Option<Condition>,
-    ) -> Result<SignedRequest, StoreError> {
-        let mut request = self.request("PUT", key)?;
+    fn put_request(&self, key: &str, body: &Bytes, condition: Option<&Condition>) -> SignedRequest {
+        let mut request = self.request("PUT", key);
         match condition {
             Some(Condition::Absent) => request.add_header("if-none-match", "*"),
             Some(Condition::Matches(etag)) => request.add_header("if-match", &etag.0),
@@ -105,8 +100,8 @@ impl S3Store {
         for (name, value) in &self.put_headers {
             request.add_header(name, value);
         }
-        request.set_payload(Some(body));
-        Ok(request)
+        request.set_payload(Some(body.clone()));
+        request
     }
 
     async fn page(
@@ -116,16 +111,17 @@ impl S3Store {
     ) -> Result<rusoto_s3::ListObjectsV2Output, StoreError> {
         let client = Client::new_not_signing(self.wire.clone());
         let client = rusoto_s3::S3Client::new_with_client(client, self.wire.region.clone());
-        let request = ListObjectsV2Request {
+        let request = &ListObjectsV2Request {
             bucket: self.wire.bucket.clone(),
             prefix: Some(self.prefix.put_before(prefix)),
             continuation_token,
             max_keys: self.page_keys,
             ..ListObjectsV2Request::default()
         };
-        self.observe(0, async {
+        let client = &client;
+        self.signed(0, || async move {
             // rusoto's parser panics on numbers that are none.
-            match AssertUnwindSafe(client.list_objects_v2(request))
+            match AssertUnwindSafe(client.list_objects_v2(request.clone()))
                 .catch_unwind()
                 .await
             {
@@ -136,23 +132,14 @@ impl S3Store {
         .await
     }
 
-    async fn observe<T>(
+    async fn signed<T, F: Future<Output = Result<T, WireError>>>(
         &self,
         body_bytes: usize,
-        request: impl Future<Output = Result<T, WireError>>,
+        request: impl Fn() -> F,
     ) -> Result<T, StoreError> {
-        // Without credentials nothing is sent: that is no unknown effect.
-        self.wire
-            .credentials
-            .current()
-            .await
-            .map_err(|error| StoreError::Refused(error.to_string()))?;
-        observe(
-            &self.wire.bucket,
-            deadline(self.timeout, body_bytes),
-            request,
-        )
-        .await
+        let wire = &self.wire;
+        let deadline = deadline(self.timeout, body_bytes);
+        signed(&wire.credentials, &wire.bucket, deadline, request).await
     }
 }
 
@@ -164,9 +151,10 @@ impl ObjectStore for S3Store {
         body: Bytes,
         condition: Option<Condition>,
     ) -> Result<ETag, StoreError> {
-        let body_bytes = body.len();
-        let request = self.put_request(key, body, condition)?;
-        self.observe(body_bytes, async {
+        check_key(key)?;
+        let (body, condition) = (&body, condition.as_ref());
+        self.signed(body.len(), || async move {
+            let request = self.put_request(key, body, condition);
             let response = self.wire.exchange(request).await?;
             etag(&response)
         })
@@ -174,9 +162,9 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Object, StoreError> {
-        let request = self.request("GET", key)?;
-        self.observe(0, async {
-            let response = self.wire.exchange(request).await?;
+        check_key(key)?;
+        self.signed(0, || async move {
+            let response = self.wire.exchange(self.request("GET", key)).await?;
             let etag = etag(&response)?;
             let body = body(response).await?;
             Ok(Object { body, etag })
@@ -188,11 +176,13 @@ impl ObjectStore for S3Store {
         if range.is_empty() {
             return Err(no_part(&range));
         }
-        let mut request = self.request("GET", key)?;
-        request.add_header("range", &format!("bytes={}-{}", range.start, range.end - 1));
-        let length = range.end - range.start;
+        check_key(key)?;
+        let bytes = &format!("bytes={}-{}", range.start, range.end - 1);
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let (is_part, body) = self
-            .observe(usize::try_from(length).unwrap_or(usize::MAX), async {
+            .signed(length, || async move {
+                let mut request = self.request("GET", key);
+                request.add_header("range", bytes);
                 let response = self.wire.exchange(request).await?;
                 let is_part = response.status() == hyper::StatusCode::PARTIAL_CONTENT;
                 Ok((is_part, body(response).await?))
@@ -206,9 +196,9 @@ impl ObjectStore for S3Store {
     }
 
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
-        let request = self.request("HEAD", key)?;
-        self.observe(0, async {
-            let response = self.wire.exchange(request).await?;
+        check_key(key)?;
+        self.signed(0, || async move {
+            let response = self.wire.exchange(self.request("HEAD", key)).await?;
             let size = header(&response, "content-length").and_then(|size| size.parse().ok());
             let size = size.ok_or_else(|| {
                 WireError::Http("the answer names no size (Content-Length)".to_owned())
@@ -248,14 +238,23 @@ impl ObjectStore for S3Store {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let request = self.request("DELETE", key)?;
+        check_key(key)?;
         let deleted = self
-            .observe(0, async { self.wire.exchange(request).await.map(drop) })
+            .signed(0, || async move {
+                self.wire
+                    .exchange(self.request("DELETE", key))
+                    .await
+                    .map(drop)
+            })
             .await;
         match deleted {
             Err(StoreError::NotFound) => Ok(()),
             result => result,
         }
+    }
+
+    async fn identity(&self) -> Result<Option<String>, StoreError> {
+        self.wire.credentials.identity().await.map(Some)
     }
 
     fn location(&self) -> String {
@@ -297,15 +296,17 @@ fn milliseconds(time: &str) -> i64 {
 pub(super) mod tests {
     use super::wire::sign;
     use super::*;
-    use crate::store::credentials::Credentials;
+    use crate::config::Secret;
     use crate::store::endpoint::tests::s3;
 
     pub(in crate::store) fn hush() -> Arc<Chain> {
-        Arc::new(Chain::of(Credentials {
-            key_id: "AKIA1".to_owned(),
-            secret: "hush".to_owned(),
-            token: Some("hush hush".to_owned()),
-        }))
+        let mut config = s3(None, true);
+        config.credentials = config::S3Credentials::Keys {
+            key_id: Secret::new("AKIA1"),
+            secret: Secret::new("hush"),
+            token: Some(Secret::new("hush hush")),
+        };
+        Arc::new(Chain::new(&config, None))
     }
 
     /// What both clients send. `put` gives the text of a request for `a=1/b c` below `pre` in
@@ -379,9 +380,9 @@ pub(super) mod tests {
         put_requests_are_as_configured(async |s3, condition| {
             let store = S3Store::with_chain(&s3, "bucket", "pre", hush()).unwrap();
             let body = Bytes::from_static(b"body");
-            let request = store.put_request("a=1/b c", body, condition).unwrap();
-            let credentials = store.wire.credentials.current().await.unwrap();
-            let request = sign(store.wire.address(request), credentials)
+            let request = store.put_request("a=1/b c", &body, condition.as_ref());
+            let found = store.wire.credentials.current().await.unwrap();
+            let request = sign(store.wire.address(request), &found.credentials)
                 .await
                 .unwrap();
             let mut text = format!("{} {}\n", request.method(), request.uri());

@@ -19,7 +19,7 @@ use super::{Item, Problem};
 use crate::config;
 use crate::store::conditions::probe_name;
 use crate::store::s3::S3Store;
-use crate::store::{OpenError, SharedStore, StoreError};
+use crate::store::{ObjectStore, OpenError, SharedStore, StoreError};
 
 const BUCKET: &str = "bucket";
 const CONDITIONS: &str = "conditions";
@@ -62,12 +62,19 @@ pub(super) async fn ask(
         return folder::ask(settings, &*store, limit).await;
     };
     // The bucket's own settings are asked by one client, whichever speaks of the objects.
-    let about = match S3Store::open(&settings.s3, bucket, prefix) {
+    let about = match S3Store::open(&settings.s3, bucket, prefix, None) {
         Ok(about) => about,
         Err(error) => return unusable(error),
     };
     let versioning = limit.wait(about.setting("versioning")).await;
+    // Known by now, if there are any.
+    let identity = limit.wait(about.identity()).await;
+    let identity = identity.ok().and_then(Result::ok).flatten();
     let seen = settings::seen(settings, &store.location(), &versioning, limit);
+    let seen = seen.map(|location| match identity {
+        Some(place) => format!("{location}, with the credentials of {place}"),
+        None => location,
+    });
     let bucket = Item::new(BUCKET, since, seen);
     let Ok(Ok(versioning)) = versioning else {
         return unasked(settings, bucket);

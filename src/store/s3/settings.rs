@@ -32,10 +32,10 @@ impl S3Store {
     /// # Errors
     /// [`StoreError`] where there is no answer at all.
     pub async fn setting(&self, name: &'static str) -> Result<Told, StoreError> {
-        let path = format!("/{}", self.wire.bucket);
-        let mut request = SignedRequest::new("GET", "s3", &self.wire.region, &path);
-        request.add_param(name, "");
-        self.observe(0, async {
+        let path = &format!("/{}", self.wire.bucket);
+        self.signed(0, || async move {
+            let mut request = SignedRequest::new("GET", "s3", &self.wire.region, path);
+            request.add_param(name, "");
             let asked = now_ms();
             let response = self.wire.send(request).await?;
             let our_ms = i64::midpoint(asked, now_ms());

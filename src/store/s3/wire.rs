@@ -82,12 +82,12 @@ impl Wire {
         &self,
         request: SignedRequest,
     ) -> Result<hyper::Response<hyper::Body>, WireError> {
-        let credentials = self
+        let found = self
             .credentials
             .current()
             .await
             .map_err(|error| WireError::Http(error.to_string()))?;
-        let request = sign(self.address(request), credentials).await?;
+        let request = sign(self.address(request), &found.credentials).await?;
         self.http
             .request(request)
             .await
@@ -176,12 +176,15 @@ fn is_well_formed(body: &[u8]) -> bool {
 /// The request as it is sent. (rusoto's own conversion writes all headers to the log.)
 pub(super) async fn sign(
     mut request: SignedRequest,
-    credentials: Credentials,
+    credentials: &Credentials,
 ) -> Result<hyper::Request<hyper::Body>, WireError> {
     let credentials = AwsCredentials::new(
-        credentials.key_id,
-        credentials.secret,
-        credentials.token,
+        credentials.key_id.expose(),
+        credentials.secret.expose(),
+        credentials
+            .token
+            .as_ref()
+            .map(|token| token.expose().to_owned()),
         None,
     );
     let large = matches!(
