@@ -171,6 +171,50 @@ fn the_compatible_file_is_the_table_of_the_spark_job() {
     assert!(config.files.partition_by.is_empty());
 }
 
+/// Whoever copies one of the examples has a configuration that is taken.
+#[test]
+fn the_examples_are_valid() {
+    for (text, topic, polls) in [
+        (
+            include_str!("../../config/own-kafka-and-s3.toml"),
+            "orders",
+            false,
+        ),
+        (
+            include_str!("../../config/minio.toml"),
+            "project_topic",
+            true,
+        ),
+        (
+            include_str!("../../config/instance.toml"),
+            "topic-of-this-instance",
+            false,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "kafka_password",
+            "aws",
+            "s3_access_key_id",
+            "s3_secret_access_key",
+        ] {
+            let content = "[default]\naws_access_key_id = a\naws_secret_access_key = b\n";
+            let content = if name == "aws" { content } else { "secret" };
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let given = Given {
+            variables: vec![("CREDENTIALS_DIRECTORY", folder.path().to_owned())],
+            text,
+            ..Given::default()
+        };
+        let config = given
+            .read()
+            .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert_eq!(config.kafka.topic, topic);
+        assert_eq!(config.source.is_some(), polls, "{topic}");
+    }
+}
+
 // --- all at once
 
 #[test]
