@@ -2,6 +2,7 @@
 //! a stage that works hears none.
 
 pub mod snapshot;
+pub mod track;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use tokio::sync::broadcast;
+
+use self::track::{Position, Track};
 
 /// Files that a slow watcher of [`Status::watch_landed`] may lag behind: a few seconds of the
 /// fastest landing.
@@ -30,6 +33,8 @@ pub struct Status {
     pub budget_held_bytes: AtomicU64,
     /// Key of the file that landed last.
     pub last_file: Mutex<Option<LandedFile>>,
+    /// Where the rows read last were on the earth.
+    track: Mutex<Track>,
     /// Where the page listens; `None`: it does not. With port 0, the port that it got.
     web_address: Mutex<Option<SocketAddr>>,
     landed: broadcast::Sender<LandedFile>,
@@ -179,6 +184,7 @@ impl Status {
             needs_restart: Mutex::default(),
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
+            track: Mutex::default(),
             web_address: Mutex::default(),
             landed: broadcast::channel(LANDED_CAPACITY).0,
             joined: AtomicBool::new(false),
@@ -315,6 +321,16 @@ impl Status {
     /// Says that the group was joined.
     pub fn set_joined(&self) {
         self.joined.store(true, Ordering::Relaxed);
+    }
+
+    /// A row that was read says where it was on the earth.
+    pub fn note_position(&self, position: Position) {
+        lock(&self.track).note(position);
+    }
+
+    /// Where the rows read last were, the oldest first.
+    pub fn track(&self) -> Vec<Position> {
+        lock(&self.track).points()
     }
 
     /// Where the page listens.

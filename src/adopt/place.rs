@@ -100,8 +100,7 @@ impl fmt::Display for Place {
                 write!(formatter, "s3a://{bucket}")
             }
             StoreLocation::S3 { bucket, prefix } => write!(formatter, "s3a://{bucket}/{prefix}"),
-            StoreLocation::File(path) => write!(formatter, "file://{}", path.display()),
-            StoreLocation::Memory => formatter.write_str("memory:"),
+            other => other.fmt(formatter),
         }
     }
 }

@@ -386,6 +386,17 @@ pub enum StoreLocation {
     Memory,
 }
 
+impl fmt::Display for StoreLocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(formatter, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(formatter, "s3://{bucket}/{prefix}"),
+            Self::File(path) => write!(formatter, "file://{}", path.display()),
+            Self::Memory => formatter.write_str("memory:"),
+        }
+    }
+}
+
 /// `[store.s3]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3 {

@@ -24,6 +24,7 @@ use crate::landing::claims::Claims;
 use crate::landing::cpu::{Cancelled, on_cpu};
 use crate::landing::decoder::{Decoded, Decoder};
 use crate::landing::layout::Layout;
+use crate::landing::place::last_place;
 use crate::landing::protocol::checkpoint::{LastRecord, record_hash};
 use crate::messages::{Cause, Drain, Gone, RecordBlock, Records, Reject, RowBlock};
 use crate::status::{Pulse, Status};
@@ -149,6 +150,9 @@ impl Handler<RecordBlock> for Flattener {
                 let sent = decoded.map(|(decoder, block)| {
                     actor.decoder = Some((layout, decoder));
                     actor.report(&block);
+                    if let Some(place) = last_place(&block.rows) {
+                        actor.status.note_position(place);
+                    }
                     actor.pulse.waits("the accumulator");
                     actor.rows.send(block)
                 });

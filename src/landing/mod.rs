@@ -22,6 +22,7 @@ pub mod open_batch;
 pub mod parquet_file;
 pub(crate) mod partition;
 pub mod patience;
+mod place;
 pub mod protocol;
 pub(crate) mod queue;
 pub(crate) mod reader;

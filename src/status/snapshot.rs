@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{GroupStatus, PartitionState, PartitionStatus, Pulse, Status, now_ms};
+use super::{GroupStatus, LandedFile, PartitionState, PartitionStatus, Pulse, Status, now_ms};
 
 /// All of it. Times are in milliseconds since 1970 UTC.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -128,6 +128,18 @@ pub struct FileSnapshot {
     pub landed_at_ms: i64,
 }
 
+impl FileSnapshot {
+    /// The same of a file that landed.
+    pub fn of(file: &LandedFile) -> Self {
+        Self {
+            key: file.key.clone(),
+            rows: file.rows,
+            bytes: file.bytes,
+            landed_at_ms: file.landed_at_ms,
+        }
+    }
+}
+
 /// Something that is wrong now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TroubleSnapshot {
@@ -163,12 +175,7 @@ impl Status {
                 .map(|((topic, number), state)| of_partition(topic, number, &state, time_ms))
                 .collect(),
             budget_held_bytes: self.budget_held_bytes.load(Relaxed),
-            last_file: last_file.map(|file| FileSnapshot {
-                key: file.key,
-                rows: file.rows,
-                bytes: file.bytes,
-                landed_at_ms: file.landed_at_ms,
-            }),
+            last_file: last_file.as_ref().map(FileSnapshot::of),
             troubles: troubles
                 .map(|(place, trouble)| TroubleSnapshot {
                     place,

@@ -15,13 +15,14 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
 use serde_json::json;
 
-use super::Page;
+use super::page::Page;
 
 /// Sent with every answer.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (
         CONTENT_SECURITY_POLICY,
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
@@ -41,7 +42,10 @@ pub(super) async fn guard(
     };
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The page's own files may be kept, and say so.
+        if !(name == CACHE_CONTROL && headers.contains_key(CACHE_CONTROL)) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     Ok(response)
 }

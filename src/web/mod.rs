@@ -1,28 +1,38 @@
-//! The page's group, so far without a page: `/healthz`, `/metrics` and `/api/status`, read-only,
-//! from the atomics of [`crate::status`].
+//! The page's group: the pages, their JSON twins, `/healthz` and `/metrics`, read-only, from the
+//! atomics of [`crate::status`].
 //!
 //! It never asks an actor for anything, so a request cannot hold up the data, and a port that is
-//! taken only fails this group, which the supervisor tries again.
+//! taken only fails this group, which the supervisor tries again. A page is whole without
+//! JavaScript; with it, it is kept up to date by `live`.
 
+mod assets;
 mod guard;
+mod history;
+mod live;
+mod map;
 mod metrics;
+mod overview;
+mod page;
+mod shell;
+mod sun;
+mod words;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::middleware::from_fn;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
+use futures_util::StreamExt;
 use serde_json::json;
 use slog::info;
 
-use crate::config;
+use self::page::Page;
+use self::shell::Place;
 use crate::generation::{End, Failure, Generation};
-use crate::status::Status;
-use crate::status::snapshot::{Health, Snapshot};
+use crate::status::snapshot::Health;
 
 /// More than a scraper, a load balancer and a few people's browsers need; fewer than the file
 /// descriptors that the landing needs.
@@ -40,21 +50,6 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// At a drain, answers that are being written have so many seconds: they are small.
 const SHUTDOWN_TIMEOUT_S: u64 = 1;
 
-/// What the handlers read.
-#[derive(Debug)]
-struct Page {
-    status: Arc<Status>,
-    settings: config::Web,
-    /// `/healthz` counts in it.
-    max_age: Duration,
-}
-
-impl Page {
-    fn snapshot(&self) -> Snapshot {
-        self.status.snapshot(self.max_age)
-    }
-}
-
 /// Runs one generation of the page's group: serves until it is told to drain or stop.
 ///
 /// # Errors
@@ -63,13 +58,14 @@ pub async fn run(generation: Generation) -> Result<End, Failure> {
     let Some(settings) = generation.config.web.clone() else {
         return Err(Failure::Group("web.listen is turned off".to_owned()));
     };
-    let page = Data::new(Page {
-        status: generation.status.clone(),
-        max_age: generation.config.files.max_age,
-        settings: settings.clone(),
-    });
     let listen = settings.listen;
-    let (server, addresses) = bind(page).map_err(|error| {
+    let page = Data::new(Page::new(
+        generation.config.clone(),
+        settings,
+        generation.status.clone(),
+        generation.drain.clone(),
+    ));
+    let (server, addresses) = bind(page.clone()).map_err(|error| {
         Failure::Group(format!("cannot listen on {listen} (web.listen): {error}"))
     })?;
     let pulse = generation.pulse("page");
@@ -77,7 +73,10 @@ pub async fn run(generation: Generation) -> Result<End, Failure> {
     let address = addresses.first().copied();
     generation.status.set_web_address(address);
     info!(generation.log, "page listens"; "address" => ?address.unwrap_or(listen));
-    let end = serve(server, &generation).await;
+    let end = tokio::select! {
+        end = serve(server, &generation) => end,
+        never = page.keep() => match never {},
+    };
     generation.status.set_web_address(None);
     end
 }
@@ -108,6 +107,7 @@ fn bind(page: Data<Page>) -> io::Result<(Server, Vec<std::net::SocketAddr>)> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(page.clone())
+            .wrap(Compress::default())
             .wrap(from_fn(guard::guard))
             .configure(routes)
     })
@@ -127,10 +127,52 @@ fn bind(page: Data<Page>) -> io::Result<(Server, Vec<std::net::SocketAddr>)> {
 
 /// Any method that [`guard::guard`] lets through: GET, and HEAD, whose body is left out.
 fn routes(app: &mut web::ServiceConfig) {
-    app.route("/healthz", web::to(healthz))
+    app.route("/", web::to(overview))
+        .route("/live", web::to(live))
+        .route("/api/overview", web::to(api_overview))
+        .route("/healthz", web::to(healthz))
         .route("/metrics", web::to(metrics))
         .route("/api/status", web::to(api_status))
+        .configure(assets::routes)
         .default_service(web::to(not_found));
+}
+
+async fn overview(page: Data<Page>) -> HttpResponse {
+    let overview = page.overview();
+    let main = overview.render();
+    html(&shell::page(
+        Place::Overview,
+        &overview.topic,
+        Some("/live"),
+        &main,
+    ))
+}
+
+async fn api_overview(page: Data<Page>) -> HttpResponse {
+    HttpResponse::Ok().json(page.overview())
+}
+
+/// What changes on the overview.
+async fn live(page: Data<Page>) -> HttpResponse {
+    let Some((live, permit)) = page.reader() else {
+        let words =
+            "as many pages are kept up to date as may be: reload this one to see it as it is now";
+        return HttpResponse::ServiceUnavailable()
+            .insert_header((RETRY_AFTER, "30"))
+            .json(json!({ "error": words }));
+    };
+    let ends = page.ends.clone().cancelled_owned();
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        // Compressed, an event would wait for the next ones.
+        .insert_header((CONTENT_ENCODING, "identity"))
+        .streaming(live::events(live, permit).take_until(ends))
+}
+
+fn html(page: &maud::Markup) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+        .body(page.0.clone())
 }
 
 async fn healthz(page: Data<Page>) -> HttpResponse {

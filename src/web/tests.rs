@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use actix_web::dev::ServiceResponse;
@@ -12,18 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::logging::LevelSwitch;
-use crate::status::PartitionState;
+use crate::status::{PartitionState, Status};
 use crate::supervisor::{ExitReason, Group, GroupName, Plan, supervise};
 
 /// No event takes so long unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn answer(status: &Arc<Status>, request: TestRequest) -> ServiceResponse {
-    let page = Page {
-        status: status.clone(),
-        settings: crate::testing::config().web.unwrap(),
-        max_age: Duration::from_secs(300),
-    };
+    let config = crate::testing::config();
+    let settings = config.web.clone().unwrap();
+    let ends = CancellationToken::new();
+    let page = Page::new(Arc::new(config), settings, status.clone(), ends);
     let app = App::new()
         .app_data(Data::new(page))
         .wrap(from_fn(guard::guard))
@@ -199,7 +198,7 @@ struct Service {
 
 fn service(listen: SocketAddr) -> Service {
     let mut config = crate::testing::config();
-    config.web = Some(config::Web {
+    config.web = Some(crate::config::Web {
         listen,
         hosts: Vec::new(),
     });
@@ -326,4 +325,78 @@ fn a_taken_port_never_stops_landing_and_is_tried_again() {
     );
     assert!(service.landing.try_recv().is_err());
     service.ends();
+}
+
+#[actix::test]
+async fn the_overview_is_a_page_without_script_and_says_the_topic() {
+    let answer = answer(&Status::new(), get("/")).await;
+    assert_eq!(header(&answer, "content-type"), "text/html; charset=utf-8");
+    let body = String::from_utf8(test::read_body(answer).await.to_vec()).unwrap();
+    assert!(body.starts_with("<!DOCTYPE html>") && body.contains("project_topic"));
+    assert!(
+        !body.contains("style=") && !body.contains("onclick"),
+        "the policy forbids both"
+    );
+}
+
+#[actix::test]
+async fn the_overview_has_a_json_twin() {
+    let body = body_of(answer(&Status::new(), get("/api/overview")).await).await;
+    assert_eq!(body["topic"], "project_topic");
+    assert_eq!(body["status"]["health"], "healthy");
+}
+
+#[actix::test]
+async fn what_a_page_refers_to_is_there_and_may_be_kept() {
+    let page = answer(&Status::new(), get("/")).await;
+    let body = String::from_utf8(test::read_body(page).await.to_vec()).unwrap();
+    let mut files = 0;
+    for part in body.split("\"/assets/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        let asset = answer(&Status::new(), get(&format!("/assets/{name}"))).await;
+        assert_eq!(asset.status(), StatusCode::OK, "{name}");
+        let kept = header(&asset, "cache-control");
+        assert_eq!(kept, "public, max-age=31536000, immutable");
+        files += 1;
+    }
+    assert_eq!(files, 2);
+}
+
+/// What a browser has to load for a page, compressed.
+#[test]
+fn a_page_fits_into_60_kilobytes() {
+    use std::io::Write as _;
+    let overview = [
+        assets::LAND,
+        include_str!("assets/page.css"),
+        include_str!("assets/page.js"),
+    ];
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    for part in overview {
+        packed.write_all(part.as_bytes()).unwrap();
+    }
+    let bytes = packed.finish().unwrap().len();
+    assert!(bytes < 60 * 1024, "{bytes}");
+}
+
+#[test]
+fn an_open_page_is_told_what_changes_and_ends_with_the_group() {
+    let service = service("127.0.0.1:0".parse().unwrap());
+    let address = service.wait_until("the page listens", Status::web_address);
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /live HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut heard = String::new();
+    while heard.matches("data: {").count() < 2 {
+        let mut some = [0; 4096];
+        let length = stream.read(&mut some).unwrap();
+        assert!(length > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..length]));
+    }
+    assert!(heard.contains("content-type: text/event-stream"), "{heard}");
+    assert!(heard.contains(r#""lag":"0""#), "{heard}");
+    // The end comes as the end of the answer, not as a time-out.
+    service.ends();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
 }

@@ -1,0 +1,94 @@
+// Keeps a page up to date by the events of data-live-from. Without it the page is as it was when
+// it was loaded. Elements say by data-live (text) and data-live-NAME (attribute) what they show.
+"use strict";
+
+(() => {
+  const attributes = ["d", "transform", "value", "datetime", "state"];
+  const from = document.body.dataset.liveFrom;
+  const connection = document.getElementById("connection");
+  let source = null;
+  let fetching = false;
+
+  const localize = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      time.title = new Date(time.dateTime).toLocaleString() + " here";
+    }
+  };
+
+  const say = (words) => {
+    if (connection.textContent !== words) connection.textContent = words;
+  };
+
+  const show = (texts) => {
+    for (const element of document.querySelectorAll("[data-live]")) {
+      const text = texts[element.dataset.live];
+      if (text !== undefined) element.textContent = text;
+    }
+    for (const name of attributes) {
+      const key = "live" + name[0].toUpperCase() + name.slice(1);
+      for (const element of document.querySelectorAll(`[data-live-${name}]`)) {
+        const text = texts[element.dataset[key]];
+        if (text === undefined) continue;
+        element.setAttribute(name === "state" ? "data-state" : name, text);
+        if (name === "datetime") element.title = new Date(text).toLocaleString() + " here";
+      }
+    }
+  };
+
+  const renew = async (names) => {
+    if (fetching) return;
+    fetching = true;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const name of names) {
+        const fresh = page.getElementById(name);
+        const old = document.getElementById(name);
+        // What somebody reads with the keyboard stays under the hand.
+        if (!fresh || !old || old.contains(document.activeElement)) continue;
+        old.replaceWith(fresh);
+        localize(fresh);
+      }
+    } catch {
+      // The next event tries again.
+    } finally {
+      fetching = false;
+    }
+  };
+
+  const hear = (event) => {
+    const { texts, shapes } = JSON.parse(event.data);
+    show(texts);
+    const others = Object.keys(shapes).filter((name) => {
+      const section = document.getElementById(name);
+      return section && section.dataset.shape !== shapes[name];
+    });
+    if (others.length > 0) renew(others);
+  };
+
+  const open = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(from);
+    source.onopen = () => say("live");
+    source.onmessage = hear;
+    source.onerror = () => {
+      say("not live: the connection is lost, trying again");
+      // A refusal, as where too many look, is final for the browser, but not for us.
+      if (source.readyState === EventSource.CLOSED) {
+        source = null;
+        setTimeout(open, 5000);
+      }
+    };
+  };
+
+  // Nobody looks: nothing is asked for.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return open();
+    source?.close();
+    source = null;
+  });
+
+  localize(document);
+  if (from) open();
+})();

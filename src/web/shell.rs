@@ -1,0 +1,49 @@
+//! What all pages have around them.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{SCRIPT, STYLE};
+
+/// The pages, in the order of the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `/`
+    Overview,
+}
+
+impl Place {
+    const ALL: [(Self, &'static str, &'static str); 1] = [(Self::Overview, "/", "Overview")];
+}
+
+/// A whole page. `live`: where its changes come from; none: it stays as it is.
+pub(super) fn page(place: Place, title: &str, live: Option<&str>, main: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · groundtrack" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href=(STYLE.path);
+                script src=(SCRIPT.path) defer {}
+            }
+            body data-live-from=[live] {
+                a.skip href="#main" { "Skip to the content" }
+                header {
+                    a.brand href="/" { "groundtrack" }
+                    nav aria-label="Pages" {
+                        @for (this, href, words) in Place::ALL {
+                            a href=(href) aria-current=[(this == place).then_some("page")] { (words) }
+                        }
+                        a href="/api/overview" { "JSON" }
+                        a href="/metrics" { "Metrics" }
+                    }
+                    p #connection role="status" {}
+                }
+                main #main { (main) }
+            }
+        }
+    }
+}
