@@ -88,6 +88,28 @@ pub struct Check {
     /// Print one JSON document instead of lines for people
     #[arg(long)]
     pub json: bool,
+    /// Ask nothing; print the least that has to be allowed instead: all as one JSON document, the
+    /// bucket's policy alone (iam), or commands for Kafka's access-control lists (acl)
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        conflicts_with = "json"
+    )]
+    pub policy: Option<PolicyOf>,
+}
+
+/// Which part of what has to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PolicyOf {
+    /// Both, as one JSON document.
+    All,
+    /// The bucket's, as the JSON document that AWS and MinIO take.
+    Iam,
+    /// Kafka's, as commands for a shell.
+    Acl,
 }
 
 /// `groundtrack verify`

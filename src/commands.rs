@@ -12,8 +12,8 @@ use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::{self, Rebuilding, Takeover, watch};
-use crate::check::{self, Finding, Item, Layout, Problem, Report};
-use crate::cli::{self, Command, Settings};
+use crate::check::{self, Finding, Item, Layout, Problem, Report, policy};
+use crate::cli::{self, Command, PolicyOf, Settings};
 use crate::config::Config;
 use crate::control::client::{self, AskError};
 use crate::control::place::Surroundings;
@@ -119,6 +119,9 @@ fn load_from(settings: &Settings) -> Load {
 
 /// `groundtrack check`: what was found goes to stdout, mistakes in the configuration to stderr.
 fn check(arguments: &cli::Check) -> Result<Outcome, Error> {
+    if let Some(which) = arguments.policy {
+        return print_policy(&arguments.settings, which);
+    }
     let since = Instant::now();
     let loaded = load_from(&arguments.settings)();
     let valid = format!("{} is valid", arguments.settings.config.display());
@@ -152,6 +155,25 @@ fn check(arguments: &cli::Check) -> Result<Outcome, Error> {
         true => Outcome::Done,
         false => Outcome::NotWell,
     })
+}
+
+/// `groundtrack check --policy`: what has to be allowed goes to stdout.
+fn print_policy(settings: &Settings, which: PolicyOf) -> Result<Outcome, Error> {
+    let config = load_from(settings)().map_err(Error::Configuration)?;
+    let (iam, acls) = (policy::iam(&config.store), policy::acls(&config));
+    match (which, iam) {
+        (PolicyOf::All, iam) => {
+            let all = serde_json::json!({ "iam": iam, "acl": acls });
+            print(&format_args!("{all:#}\n"))?;
+        }
+        (PolicyOf::Iam, Some(iam)) => print(&format_args!("{iam:#}\n"))?,
+        (PolicyOf::Iam, None) => {
+            let words = "store.url names no bucket: there is no policy to grant";
+            return Err(Error::Unproven(words.to_owned()));
+        }
+        (PolicyOf::Acl, _) => print(&format_args!("{}\n", acls.join("\n")))?,
+    }
+    Ok(Outcome::Done)
 }
 
 /// Ctrl-C and SIGTERM end it early, but not before the store is tidy again.

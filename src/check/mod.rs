@@ -9,6 +9,7 @@ mod bucket;
 mod cost;
 mod item;
 mod kafka;
+pub mod policy;
 mod report;
 mod source;
 

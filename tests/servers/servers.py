@@ -10,12 +10,18 @@
                                      port and data stay. start returns when the server answers.
                                      With another folder as GROUNDTRACK_TEST_SERVERS start starts
                                      a server of the test's own, which the test has to kill
+    servers.py credentials POLICY    for a test within `run`: keys of MinIO that may do what this
+                                     policy says, as a JSON document
 
 NAMES is a list of servers with commas between. The command finds in its environment:
   GROUNDTRACK_TEST_KAFKA          host:port
   GROUNDTRACK_TEST_KAFKA_PROXIED  host:port where a test may listen and relay to ..._BEHIND: who
   GROUNDTRACK_TEST_KAFKA_BEHIND   asks there is never told another address of the broker
   GROUNDTRACK_TEST_KAFKA_HOME     folder of Kafka's jars, for its command line tools
+  GROUNDTRACK_TEST_SECURE         host:port of a Kafka with access-control lists, where everybody
+                                  is their administrator
+  GROUNDTRACK_TEST_SECURE_NAME    localhost:port of its other listeners: see SECURE
+  GROUNDTRACK_TEST_SECURE_CA      PEM file of the authority that signed their certificates
   GROUNDTRACK_TEST_MINIO          http://host:port
   GROUNDTRACK_TEST_MINIO_TLS      https://localhost:port
   GROUNDTRACK_TEST_MINIO_CA       PEM file of the authority that signed its certificate
@@ -53,12 +59,27 @@ GO_TOOLS = {
 # Go names a command by the last part of its path.
 GO_BINARIES = {"toxiproxy": "server"}
 
-SERVERS = ["kafka", "minio", "minio-tls", "versitygw", "toxiproxy"]
+SERVERS = ["kafka", "kafka-secure", "minio", "minio-tls", "versitygw", "toxiproxy"]
 BUCKET = "groundtrack-test"
 USER = "groundtrack-test"
 PASSWORD = "groundtrack-test-secret"
 REGION = "us-east-1"
 HOST = "127.0.0.1"
+
+# The listeners of the Kafka with access-control lists, besides that of its administrator. The users
+# of SASL are PLAIN's.
+SECURE = {
+    "SASL_PLAINTEXT": "SASL_PLAINTEXT",
+    "SASL_SSL": "SASL_SSL",
+    # What is wrong with it is its name.
+    "EXPIRED": "SSL",
+    "NOT_YET_VALID": "SSL",
+    "OTHER_NAME": "SSL",
+    "OTHER_AUTHORITY": "SSL",
+    # Asks for a certificate of the client's.
+    "MUTUAL": "SSL",
+}
+SECURE_USERS = {"groundtrack": "groundtrack-secret"}
 
 # Kafka answers in 5 s on an idle machine; a busy one with two cores may take ten times that.
 READY_WITHIN_S = 120
@@ -79,7 +100,7 @@ def say(text):
 
 
 def install(names=SERVERS):
-    needed = {name.removesuffix("-tls") for name in names}
+    needed = {name.removesuffix("-tls").removesuffix("-secure") for name in names}
     if "kafka" in needed:
         install_kafka()
     for name, package in GO_TOOLS.items():
@@ -232,23 +253,65 @@ class Server:
             time.sleep(0.05)
 
     def command_kafka(self):
+        listeners = {
+            "PLAINTEXT": (HOST, self.port(), self.port()),
+            "PROXIED": (HOST, self.port("behind-port"), self.port("proxied-port")),
+        }
+        return self.kafka(listeners, {name: "PLAINTEXT" for name in listeners}, {})
+
+    def command_kafka_secure(self):
+        certificates = self.folder / "certs"
+        if not certificates.exists():
+            make_certificates(certificates)
+            make_wrong_certificates(certificates)
+        listeners = {"ADMIN": (HOST, self.port(), self.port())}
+        settings = {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "sasl.enabled.mechanisms": "PLAIN",
+        }
+        users = "".join(f' user_{name}="{secret}"' for name, secret in SECURE_USERS.items())
+        for name, protocol in SECURE.items():
+            port = self.port(name)
+            # By this name they are certified.
+            listeners[name] = ("localhost", port, port)
+            of_listener = f"listener.name.{name.lower()}."
+            if protocol.startswith("SASL"):
+                settings[f"{of_listener}plain.sasl.jaas.config"] = (
+                    "org.apache.kafka.common.security.plain.PlainLoginModule required" + users + ";"
+                )
+            if protocol.endswith("SSL"):
+                file = certificates / f"{name.lower()}.pem"
+                if not file.exists():
+                    file = certificates / "both.pem"
+                settings[f"{of_listener}ssl.keystore.type"] = "PEM"
+                settings[f"{of_listener}ssl.keystore.location"] = str(file)
+        settings["listener.name.mutual.ssl.client.auth"] = "required"
+        settings["listener.name.mutual.ssl.truststore.type"] = "PEM"
+        settings["listener.name.mutual.ssl.truststore.location"] = str(certificates / "ca.pem")
+        return self.kafka(listeners, {"ADMIN": "PLAINTEXT", **SECURE}, settings)
+
+    def kafka(self, listeners, protocols, more):
+        """Listeners by name: host, the port where it listens and the one that it tells of."""
         data = self.folder / "data"
         classpath = str(kafka_libs() / "*")
         properties = self.folder / "server.properties"
         if not data.exists():
+            controller = self.port("controller-port")
+            addresses = [f"{name}://{host}:{at}" for name, (host, at, _) in listeners.items()]
+            told = [f"{name}://{host}:{at}" for name, (host, _, at) in listeners.items()]
+            protocols = {**protocols, "CONTROLLER": "PLAINTEXT"}
             settings = {
                 "process.roles": "broker,controller",
                 "node.id": "1",
-                "controller.quorum.voters": f"1@{HOST}:{self.port('controller-port')}",
+                "controller.quorum.voters": f"1@{HOST}:{controller}",
                 "controller.listener.names": "CONTROLLER",
-                "listeners": f"PLAINTEXT://{HOST}:{self.port()},"
-                f"PROXIED://{HOST}:{self.port('behind-port')},"
-                f"CONTROLLER://{HOST}:{self.port('controller-port')}",
-                "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port()},"
-                f"PROXIED://{HOST}:{self.port('proxied-port')}",
-                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,"
-                "CONTROLLER:PLAINTEXT",
-                "inter.broker.listener.name": "PLAINTEXT",
+                "listeners": ",".join([*addresses, f"CONTROLLER://{HOST}:{controller}"]),
+                "advertised.listeners": ",".join(told),
+                "listener.security.protocol.map": ",".join(
+                    f"{name}:{protocol}" for name, protocol in protocols.items()
+                ),
+                "inter.broker.listener.name": next(iter(listeners)),
                 "log.dirs": str(data),
                 "offsets.topic.replication.factor": "1",
                 "offsets.topic.num.partitions": "5",
@@ -271,6 +334,7 @@ class Server:
                 "log.segment.delete.delay.ms": "0",
                 # Nor those of compaction fifteen seconds.
                 "log.cleaner.backoff.ms": "500",
+                **more,
             }
             lines = [f"{key}={value}\n" for key, value in settings.items()]
             properties.write_text("".join(lines))
@@ -350,20 +414,56 @@ def make_certificates(folder):
     )  # fmt: skip
 
 
+def make_wrong_certificates(folder):
+    """PEM files of a key and a certificate each: a good one, and some with one thing wrong."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    def both(name, certificate):
+        key = (folder / "private.key").read_text()
+        (folder / f"{name}.pem").write_text(key + (folder / certificate).read_text())
+
+    both("both", "public.crt")
+    (folder / "db").touch()
+    (folder / "ca.conf").write_text(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=db\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n"
+        "unique_subject=no\ncertificate=ca.pem\nprivate_key=ca.key\nrand_serial=yes\n"
+        "[p]\ncommonName=supplied\n"
+    )
+    (folder / "other_names").write_text("subjectAltName=DNS:elsewhere.example\n")
+    openssl(
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "other_ca.key",
+        "-out", "other_ca.pem", "-subj", "/CN=another authority",
+    )  # fmt: skip
+    for name, begin, end, names, authority in [
+        ("expired", "20200101000000Z", "20210101000000Z", "names", "ca"),
+        ("not_yet_valid", "20980101000000Z", "20990101000000Z", "names", "ca"),
+        ("other_name", "20200101000000Z", "20990101000000Z", "other_names", "ca"),
+        ("other_authority", "20200101000000Z", "20990101000000Z", "names", "other_ca"),
+    ]:
+        openssl(
+            "ca", "-batch", "-notext", "-config", "ca.conf", "-in", "csr", "-out", f"{name}.crt",
+            "-startdate", begin, "-enddate", end, "-extfile", names,
+            "-cert", f"{authority}.pem", "-keyfile", f"{authority}.key",
+        )  # fmt: skip
+        both(name, f"{name}.crt")
+
+
 # --- just enough S3 to make a bucket ---------------------------------------------------------
 
 
-def s3(port, method, path, tls_ca=None):
+def s3(port, method, path, tls_ca=None, body=b"", service="s3"):
     """One signed request; returns status and body, or 0 if there was no answer."""
     now = time.gmtime()
     day, stamp = time.strftime("%Y%m%d", now), time.strftime("%Y%m%dT%H%M%SZ", now)
     host = f"localhost:{port}" if tls_ca else f"{HOST}:{port}"
-    empty = hashlib.sha256(b"").hexdigest()
-    headers = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": stamp}
+    payload = hashlib.sha256(body).hexdigest()
+    headers = {"host": host, "x-amz-content-sha256": payload, "x-amz-date": stamp}
     names = ";".join(headers)
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    canonical = "\n".join([method, urllib.parse.quote(path), "", lines, names, empty])
-    scope = f"{day}/{REGION}/s3/aws4_request"
+    canonical = "\n".join([method, urllib.parse.quote(path), "", lines, names, payload])
+    scope = f"{day}/{REGION}/{service}/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
     key = ("AWS4" + PASSWORD).encode()
@@ -385,7 +485,9 @@ def s3(port, method, path, tls_ca=None):
         else:
             connection = http.client.HTTPConnection(HOST, port, timeout=10)
         with contextlib.closing(connection):
-            connection.request(method, path, headers=headers)
+            if body:
+                headers["content-type"] = "application/x-www-form-urlencoded"
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -404,6 +506,31 @@ def make_bucket(server):
         if time.monotonic() > deadline:
             raise SystemExit(f"servers: {server.name} makes no bucket: {status} {body!r}")
         time.sleep(0.2)
+
+
+def credentials_for(policy):
+    """Keys of MinIO's, for an hour, that may do what this document says and no more."""
+    form = {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "DurationSeconds": "3600",
+        "Policy": json.dumps(json.loads(policy), separators=(",", ":")),
+    }
+    port = urllib.parse.urlsplit(os.environ["GROUNDTRACK_TEST_MINIO"]).port
+    body = urllib.parse.urlencode(form).encode()
+    status, answer = s3(port, "POST", "/", body=body, service="sts")
+    if status != 200:
+        raise SystemExit(f"servers: no credentials: {status} {answer.decode()}")
+    text = answer.decode()
+
+    def element(name):
+        return text.split(f"<{name}>")[1].split("<")[0]
+
+    return {
+        "AWS_ACCESS_KEY_ID": element("AccessKeyId"),
+        "AWS_SECRET_ACCESS_KEY": element("SecretAccessKey"),
+        "AWS_SESSION_TOKEN": element("SessionToken"),
+    }
 
 
 # --- run -------------------------------------------------------------------------------------
@@ -426,6 +553,12 @@ def environment_of(folder, servers):
             proxied, behind = server.port("proxied-port"), server.port("behind-port")
             variables["GROUNDTRACK_TEST_KAFKA_PROXIED"] = f"{HOST}:{proxied}"
             variables["GROUNDTRACK_TEST_KAFKA_BEHIND"] = f"{HOST}:{behind}"
+        elif server.name == "kafka-secure":
+            variables["GROUNDTRACK_TEST_SECURE"] = at
+            variables["GROUNDTRACK_TEST_SECURE_CA"] = str(server.folder / "certs" / "ca.pem")
+            variables["GROUNDTRACK_TEST_KAFKA_HOME"] = str(kafka_libs())
+            for name in SECURE:
+                variables[f"GROUNDTRACK_TEST_SECURE_{name}"] = f"localhost:{server.port(name)}"
         elif server.name == "minio-tls":
             variables["GROUNDTRACK_TEST_MINIO_TLS"] = f"https://localhost:{server.port()}"
             variables["GROUNDTRACK_TEST_MINIO_CA"] = str(server.folder / "certs" / "ca.pem")
@@ -479,6 +612,9 @@ def main(arguments):
     match arguments:
         case ["install"]:
             install()
+            return 0
+        case ["credentials", policy]:
+            print(json.dumps(credentials_for(pathlib.Path(policy).read_text())))
             return 0
         case ["run", "--only", names, "--", *command] if command:
             names = names.split(",")

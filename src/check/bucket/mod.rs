@@ -15,6 +15,7 @@ mod settings;
 use std::time::Instant;
 
 use super::item::Limit;
+use super::policy::Place;
 use super::{Item, Problem};
 use crate::config;
 use crate::store::conditions::probe_name;
@@ -94,9 +95,10 @@ pub(super) async fn ask(
         settings::lifecycle(&about, &versions, settings, limit),
     );
     let tried = [data, dead_letters, checkpoints];
-    let place = rights::Place::of(settings);
     let mut items = vec![bucket];
-    items.extend(tried.iter().map(|tried| tried.item(&place)));
+    if let Some(place) = Place::of(settings) {
+        items.extend(tried.iter().map(|tried| tried.item(&place)));
+    }
     items.push(conditions::ask(settings, &*store, &tried, &versions, &name, limit).await);
     items.push(lifecycle);
     items.push(clock);

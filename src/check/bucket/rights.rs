@@ -2,19 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::super::item::{Cut, Limit};
+use super::super::policy::{GET, LIST, PUT, Place};
 use super::super::{Finding, Item, Problem};
 use super::Folder;
 use super::conditions::tidy;
-use crate::config;
 use crate::store::conditions::{ConditionsError, refuses_to_create_on_match};
 use crate::store::{Listed, ObjectStore, StoreError};
-
-const LIST: &str = "s3:ListBucket";
-const GET: &str = "s3:GetObject";
-const PUT: &str = "s3:PutObject";
 
 /// What a folder answered.
 #[derive(Debug)]
@@ -45,16 +39,6 @@ pub(super) struct PutFailure {
     pub(super) failure: Option<Failure>,
     /// What it may have made and what is left of that, in words; `None`: nothing.
     pub(super) left: Option<String>,
-}
-
-/// Where the folders are, for a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    bucket: String,
-    /// Before each key; empty or with a slash at its end.
-    prefix: String,
-    /// `aws`, `aws-cn` or `aws-us-gov`.
-    partition: &'static str,
 }
 
 /// Lists, reads and writes.
@@ -147,54 +131,6 @@ pub(super) async fn left_of(store: &dyn ObjectStore, key: &str, limit: &Limit) -
     ))
 }
 
-impl Place {
-    /// Of a bucket; of anything else nobody asks for a policy.
-    pub(super) fn of(settings: &config::Store) -> Self {
-        let (bucket, prefix) = match &settings.location {
-            config::StoreLocation::S3 { bucket, prefix } => (bucket.as_str(), prefix.as_str()),
-            _ => ("", ""),
-        };
-        Self {
-            bucket: bucket.to_owned(),
-            prefix: match prefix.trim_matches('/') {
-                "" => String::new(),
-                prefix => format!("{prefix}/"),
-            },
-            partition: partition_of(&settings.s3.region),
-        }
-    }
-
-    /// What to add to a policy, so that all of these are granted.
-    fn statements(&self, actions: &[&str], folder: Folder<'_>) -> String {
-        let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
-            actions.iter().partition(|action| **action == LIST);
-        let Self {
-            bucket,
-            prefix,
-            partition,
-        } = self;
-        let bucket = format!("arn:{partition}:s3:::{bucket}");
-        let objects = format!("{bucket}/{prefix}{}/*", folder.path);
-        let lines: Vec<String> = [(of_bucket, bucket), (of_objects, objects)]
-            .into_iter()
-            .filter(|(actions, _)| !actions.is_empty())
-            .map(|(actions, resource)| {
-                json!({"Effect": "Allow", "Action": actions, "Resource": resource}).to_string()
-            })
-            .collect();
-        lines.join(", ")
-    }
-}
-
-/// The first part of a resource's name.
-fn partition_of(region: &str) -> &'static str {
-    match region {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
-}
-
 impl Tried<'_> {
     pub(super) fn item(&self, place: &Place) -> Item {
         Item {
@@ -246,7 +182,7 @@ impl Tried<'_> {
             format!("{path}/: these credentials lack {what}"),
             "add to their policy (`groundtrack check --policy` prints all of it)",
         );
-        Finding::Wrong(problem.by(place.statements(granted, self.folder)))
+        Finding::Wrong(problem.by(place.statements(granted, path)))
     }
 }
 

@@ -97,13 +97,13 @@ async fn tried(store: &dyn ObjectStore) -> Finding {
     tried.item(&place()).finding
 }
 
-fn place() -> rights::Place {
+fn place() -> Place {
     let mut settings = crate::testing::config().store;
     settings.location = config::StoreLocation::S3 {
         bucket: "bucket".to_owned(),
         prefix: "pre".to_owned(),
     };
-    rights::Place::of(&settings)
+    Place::of(&settings).unwrap()
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::super::policy::{self, Resource};
 use super::super::{Finding, Problem};
 use super::client::{ANSWER_TIMEOUT, Asking, Partition};
 use crate::config;
@@ -15,13 +16,6 @@ use crate::landing::topic_id::{Described, controller, describe};
 /// How soon a fetch that does not come is looked after.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What an access-control list is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resource {
-    Topic,
-    Group,
-}
-
 /// This user may not do it: with the command that allows it.
 pub(super) fn lacks(
     kafka: &config::Kafka,
@@ -29,28 +23,15 @@ pub(super) fn lacks(
     resource: Resource,
     so: &str,
 ) -> Problem {
-    let (option, name) = match resource {
+    let (what, name) = match resource {
         Resource::Topic => ("topic", &kafka.topic),
         Resource::Group => ("group", &kafka.group),
     };
     let problem = Problem::new(
-        format!("this user lacks {operation} on the {option} {name}: {so}"),
+        format!("this user lacks {operation} on the {what} {name}: {so}"),
         "let an administrator allow it (`groundtrack check --policy` prints all of them)",
     );
-    problem.by(format!(
-        "kafka-acls.sh --bootstrap-server {} --add --allow-principal {} --operation {operation} \
-         --{option} {name}",
-        kafka.brokers.join(","),
-        principal(kafka)
-    ))
-}
-
-/// Who we are to Kafka, quoted for a shell. A name that stands elsewhere is not shown.
-fn principal(kafka: &config::Kafka) -> String {
-    match kafka.options.get("sasl.username") {
-        Some(config::Property::Plain(name)) => format!("'User:{}'", name.replace('\'', "'\\''")),
-        _ => "User:NAME".to_owned(),
-    }
+    problem.by(policy::acl(kafka, &[operation], resource))
 }
 
 /// Reads the newest record, or that there is none, from each broker that leads a partition.

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::super::item::Limit;
+use super::super::policy::{Resource, tool};
 use super::super::{Finding, Item, Problem};
 use super::TOPIC;
 use super::client::Reasons;
@@ -28,7 +29,7 @@ pub(super) fn wrong(kafka: &config::Kafka, brokers: usize, error: RDKafkaRespErr
         RDKafkaErrorCode::TopicAuthorizationFailed => super::access::lacks(
             kafka,
             "Describe",
-            super::access::Resource::Topic,
+            Resource::Topic,
             "so it does not even see whether there is one",
         ),
         code => Problem::new(
@@ -47,9 +48,9 @@ pub(super) fn absent(kafka: &config::Kafka, brokers: usize) -> Problem {
          at any time, never taken away; each makes files of its own)",
     );
     problem.by(format!(
-        "kafka-topics.sh --bootstrap-server {} --create --topic {topic} --partitions 1 \
+        "{} --create --topic {topic} --partitions 1 \
          --replication-factor {} --config retention.ms={RETENTION_FOR_NEW_MS}",
-        kafka.brokers.join(","),
+        tool(kafka, "kafka-topics.sh"),
         brokers.clamp(1, 3),
     ))
 }
@@ -125,9 +126,9 @@ pub(super) fn judge(
         ),
     );
     Finding::Wrong(problem.by(format!(
-        "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {topic} \
+        "{} --alter --entity-type topics --entity-name {topic} \
          --add-config retention.ms={}",
-        config.kafka.brokers.join(","),
+        tool(&config.kafka, "kafka-configs.sh"),
         wanted.as_millis(),
     )))
 }
