@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 /// check of nothing but silence is over within ten seconds.
 const ASKING_MAX: Duration = Duration::from_millis(7_500);
 
+/// See [`Limit::left`].
+const BLOCKING_BEFORE: Duration = Duration::from_millis(300);
+
 /// Beyond the questions, for removing what a careless server has made of them.
 const TIDYING_MAX: Duration = Duration::from_millis(1_500);
 
@@ -155,12 +158,11 @@ impl Limit {
         self.since + ASKING_MAX
     }
 
-    /// How long an answer may still be waited for, at most so long.
+    /// How long a call that blocks may still take, at most so long: it ends before its thread is
+    /// given up, so that its own words are heard.
     pub(super) fn left(&self, at_most: Duration) -> Duration {
-        let left = self
-            .asking_until()
-            .saturating_duration_since(Instant::now());
-        left.min(at_most)
+        let until = self.asking_until() - BLOCKING_BEFORE;
+        until.saturating_duration_since(Instant::now()).min(at_most)
     }
 
     /// Why no further question should be asked, if so.

@@ -6,12 +6,15 @@
 //! deadline.
 
 mod bucket;
+mod closer;
 mod cost;
+mod diagnosis;
 mod item;
 mod kafka;
 pub mod policy;
 mod report;
 mod source;
+mod tls;
 
 use tokio_util::sync::CancellationToken;
 

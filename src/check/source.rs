@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use super::closer::explain;
+use super::diagnosis::Peer;
 use super::item::Limit;
+use super::tls::Trust;
 use super::{Item, Problem};
 use crate::config::{self, Config};
 use crate::ingest::answer::{FailureKind, PollFailure, Verdict, judge};
@@ -17,6 +20,16 @@ pub(super) async fn ask(config: &Config, limit: &Limit) -> Item {
         return Item::new(NAME, since, Ok(answer));
     };
     let finding = match limit.wait(poll(source)).await {
+        Ok(Err(problem)) => {
+            let trust = Trust {
+                is_system_trusted: true,
+                checks_name: true,
+                ..Trust::default()
+            };
+            let words = &problem.answer;
+            let closer = explain(Peer::Source, &source.url, trust, words, limit).await;
+            Err(closer.unwrap_or(problem))
+        }
         Ok(finding) => finding,
         Err(cut) => Err(cut.problem(limit, "the source", mend(FailureKind::Timeout))),
     };

@@ -234,6 +234,11 @@ pub fn open(config: &config::Store, observer: Option<Observer>) -> Result<Shared
     })
 }
 
+/// Where a bucket is reached: `scheme://host[:port][/path]`.
+pub(crate) fn address_of(s3: &config::S3, bucket: &str) -> Result<String, OpenError> {
+    Ok(endpoint::Endpoint::new(s3, bucket)?.bucket)
+}
+
 /// The part of an object that a range names.
 fn part_of(body: &Bytes, range: &Range<u64>) -> Result<Bytes, StoreError> {
     let length = body.len() as u64;

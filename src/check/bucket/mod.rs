@@ -14,13 +14,16 @@ mod settings;
 
 use std::time::Instant;
 
+use super::closer::explain;
+use super::diagnosis::Peer;
 use super::item::Limit;
 use super::policy::Place;
+use super::tls::Trust;
 use super::{Item, Problem};
 use crate::config;
 use crate::store::conditions::probe_name;
 use crate::store::s3::S3Store;
-use crate::store::{ObjectStore, OpenError, SharedStore, StoreError};
+use crate::store::{ObjectStore, OpenError, SharedStore, StoreError, address_of};
 
 const BUCKET: &str = "bucket";
 const CONDITIONS: &str = "conditions";
@@ -72,10 +75,23 @@ pub(super) async fn ask(
     let identity = limit.wait(about.identity()).await;
     let identity = identity.ok().and_then(Result::ok).flatten();
     let seen = settings::seen(settings, &store.location(), &versioning, limit);
-    let seen = seen.map(|location| match identity {
+    let mut seen = seen.map(|location| match identity {
         Some(place) => format!("{location}, with the credentials of {place}"),
         None => location,
     });
+    if let Err(problem) = &seen
+        && let Ok(address) = address_of(&settings.s3, bucket)
+        && let Some(closer) = explain(
+            Peer::Store,
+            &address,
+            trust(&settings.s3),
+            &problem.answer,
+            limit,
+        )
+        .await
+    {
+        seen = Err(closer);
+    }
     let bucket = Item::new(BUCKET, since, seen);
     let Ok(Ok(versioning)) = versioning else {
         return unasked(settings, bucket);
@@ -103,6 +119,16 @@ pub(super) async fn ask(
     items.push(lifecycle);
     items.push(clock);
     items
+}
+
+/// What both clients believe.
+fn trust(s3: &config::S3) -> Trust {
+    Trust {
+        file: s3.ca_file.as_ref().map(|file| file.path.clone()),
+        is_system_trusted: true,
+        checks_name: true,
+        ..Trust::default()
+    }
 }
 
 /// All of them, where the first says why no more is asked.

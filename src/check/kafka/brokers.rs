@@ -1,5 +1,6 @@
 //! Whether brokers answer, and where they can be reached.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,7 +8,10 @@ use rdkafka::error::KafkaError;
 use tokio::net::TcpStream;
 
 use super::super::Problem;
+use super::super::closer::look_at_brokers;
+use super::super::diagnosis::{Peer, of_words, with_words};
 use super::super::item::Limit;
+use super::super::tls::{Look, Trust};
 use super::client::View;
 use crate::config;
 
@@ -19,40 +23,80 @@ pub(super) fn is_final(heard: &[String], brokers: usize) -> bool {
     !heard.is_empty() && heard.len() >= brokers.min(2)
 }
 
+/// Looks at what librdkafka leaves open: why it believes no certificate, or, where it says nothing
+/// at all, whether the listener speaks TLS.
+///
+/// # Errors
+/// What is wrong; else what the looks were.
+pub(super) fn look_closer(
+    kafka: &config::Kafka,
+    heard: &[String],
+    limit: &Limit,
+) -> Result<Vec<(String, Look)>, Problem> {
+    let is_open = |words: &String| {
+        words.contains("certificate verify failed") || of_words(Peer::Kafka, words).is_none()
+    };
+    if !heard.is_empty() && !heard.iter().any(is_open) {
+        return Ok(Vec::new());
+    }
+    let (problem, looks) = look_at_brokers(&kafka.brokers, &trust(kafka), speaks_tls(kafka), limit);
+    match problem {
+        Some(problem) => Err(problem),
+        None => Ok(looks),
+    }
+}
+
+fn speaks_tls(kafka: &config::Kafka) -> bool {
+    let protocol = kafka.options.get("security.protocol");
+    protocol.is_some_and(|protocol| protocol.expose().to_ascii_lowercase().ends_with("ssl"))
+}
+
+/// What librdkafka believes by these options.
+fn trust(kafka: &config::Kafka) -> Trust {
+    let option = |name: &str| kafka.options.get(name).map(|value| value.expose());
+    let is = |name: &str, value: &str| option(name).is_some_and(|found| found == value);
+    let file = option("ssl.ca.location").map(|path| PathBuf::from(&*path));
+    let pem = option("ssl.ca.pem").map(|pem| pem.into_owned());
+    Trust {
+        is_system_trusted: file.is_none() && pem.is_none(),
+        is_anything_trusted: is("enable.ssl.certificate.verification", "false"),
+        checks_name: !is("ssl.endpoint.identification.algorithm", "none"),
+        file,
+        pem,
+    }
+}
+
 pub(super) fn no_answer(
     kafka: &config::Kafka,
     error: &KafkaError,
     heard: &[String],
-    limit: &Limit,
+    looks: &[(String, Look)],
 ) -> Problem {
-    let answer = match heard {
-        [] => format!(
-            "{}: no answer within {:.0} s ({error})",
-            kafka.brokers.join(", "),
-            limit.seconds()
+    if let Some(problem) = heard
+        .iter()
+        .find_map(|words| of_words(Peer::Kafka, words).map(|problem| with_words(problem, words)))
+    {
+        return problem;
+    }
+    if !heard.is_empty() {
+        return Problem::new(heard.join("; "), AWAY);
+    }
+    let silent = looks.iter().filter_map(|(broker, look)| match look {
+        Look::Away(words) => Some(format!("{broker}: {words}")),
+        _ => None,
+    });
+    let silent: Vec<String> = silent.collect();
+    match silent.is_empty() {
+        false => Problem::new(silent.join("; "), AWAY),
+        true => Problem::new(
+            format!("{}: no answer ({error})", kafka.brokers.join(", ")),
+            "set security.protocol in [kafka.options] as the listener at kafka.brokers has it (with \
+             sasl_ or without), and look at the brokers' log",
         ),
-        heard => heard.join("; "),
-    };
-    let mend = mend_connection(&answer);
-    Problem::new(answer, mend)
-}
-
-/// What to do about brokers that do not answer, by librdkafka's words for it.
-pub(super) fn mend_connection(words: &str) -> &'static str {
-    let words = words.to_lowercase();
-    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    if has(&["sasl", "authentication"]) {
-        "correct sasl.mechanism, sasl.username and sasl.password in [kafka.options]"
-    } else if has(&["ssl", "certificate"]) {
-        "set security.protocol in [kafka.options] as the listener has it, and ssl.ca.location if its authority is your own"
-    } else if has(&["resolve"]) {
-        "correct the hosts in kafka.brokers, or this machine's name servers"
-    } else if has(&["disconnected", "apiversion"]) {
-        "set security.protocol in [kafka.options] as the listener at kafka.brokers has it"
-    } else {
-        "correct kafka.brokers, start the brokers, or let this machine reach them"
     }
 }
+
+const AWAY: &str = "correct kafka.brokers, start the brokers, or let this machine reach them";
 
 /// Those that take no connection.
 pub(super) async fn unreachable(addresses: &[String], limit: &Limit) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The client that asks, and its first look at the brokers and the topic.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -20,6 +20,10 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How soon the reasons are looked at for why no answer comes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// By then a broker has answered that speaks as it is spoken to, or has said why not; some say
+/// nothing.
+const LOOK_CLOSER_AFTER: Duration = Duration::from_millis(1_500);
 
 /// Of a connection and of its first exchange, below the time that all questions have, so that a
 /// broker that hangs is heard of.
@@ -106,6 +110,8 @@ impl Asking {
 
     /// Asked again and again, because a call that waits hears of no reason why it waits in vain.
     fn metadata(&self) -> Result<Metadata, Problem> {
+        let since = Instant::now();
+        let mut closer = None;
         loop {
             let wait = self.limit.left(LOOK_EVERY);
             let asked = self
@@ -117,8 +123,12 @@ impl Asking {
             };
             self.hear();
             let heard = self.consumer.context().heard();
+            if closer.is_none() && (!heard.is_empty() || since.elapsed() > LOOK_CLOSER_AFTER) {
+                closer = Some(brokers::look_closer(&self.kafka, &heard, &self.limit)?);
+            }
             if self.limit.cut().is_some() || brokers::is_final(&heard, self.kafka.brokers.len()) {
-                return Err(brokers::no_answer(&self.kafka, &error, &heard, &self.limit));
+                let looks = closer.unwrap_or_default();
+                return Err(brokers::no_answer(&self.kafka, &error, &heard, &looks));
             }
         }
     }
@@ -195,11 +205,20 @@ impl ClientContext for Reasons {
     fn error(&self, error: KafkaError, reason: &str) {
         let says_nothing_new = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() < REASONS_MAX && !says_nothing_new && !heard.iter().any(|had| had == reason)
-        {
+        let is_said = heard
+            .iter()
+            .any(|had| without_time(had) == without_time(reason));
+        if heard.len() < REASONS_MAX && !says_nothing_new && !is_said {
             heard.push(reason.to_owned());
         }
     }
+}
+
+/// `... (after 5ms in state SSL_HANDSHAKE)`: `...`
+fn without_time(reason: &str) -> &str {
+    reason
+        .rsplit_once(" (after ")
+        .map_or(reason, |(reason, _)| reason)
 }
 
 impl ConsumerContext for Reasons {}

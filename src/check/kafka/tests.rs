@@ -140,31 +140,3 @@ fn a_topic_that_may_not_be_seen_is_no_missing_topic() {
         "{command}"
     );
 }
-
-#[test]
-fn the_mend_fits_the_reason() {
-    for (words, key) in [
-        (
-            "Connect to ipv4#127.0.0.1:9 failed: Connection refused",
-            "kafka.brokers",
-        ),
-        (
-            "Failed to resolve 'k:9092': Name or service not known",
-            "hosts",
-        ),
-        (
-            "SASL authentication error: Authentication failed",
-            "sasl.password",
-        ),
-        (
-            "SSL handshake failed: certificate verify failed",
-            "ssl.ca.location",
-        ),
-        (
-            "Disconnected while requesting ApiVersion",
-            "security.protocol",
-        ),
-    ] {
-        assert!(brokers::mend_connection(words).contains(key), "{words}");
-    }
-}
