@@ -19,7 +19,7 @@ use crate::control::client::{self, AskError};
 use crate::control::place::Surroundings;
 use crate::infer::{self, InferError};
 use crate::landing::kafka_broker::KafkaBroker;
-use crate::logging::{self, LogSetup};
+use crate::logging::{self, LogSetup, events};
 use crate::notify::Notifier;
 use crate::status::snapshot::Health;
 use crate::status::{Status, now_ms};
@@ -477,19 +477,28 @@ pub fn serve(mut service: Service) -> Result<ExitReason, Error> {
 }
 
 fn log_start(log: &Logger, config: &Config) {
-    info!(log, "groundtrack starts"; "version" => env!("CARGO_PKG_VERSION"),
+    info!(log, "groundtrack starts"; events::STARTED, "version" => env!("CARGO_PKG_VERSION"),
         "pid" => std::process::id(), "topic" => &config.kafka.topic,
         "consumer_group" => &config.kafka.group);
 }
 
 fn log_end(log: &Logger, reason: &ExitReason) {
     match reason {
-        ExitReason::Drained | ExitReason::CaughtUp => info!(log, "groundtrack ends"),
-        ExitReason::OnlyStoppedLeft(which) => {
-            error!(log, "groundtrack ends, only stopped partitions are left"; "error" => which);
+        ExitReason::Drained | ExitReason::CaughtUp => {
+            info!(log, "groundtrack ends"; events::ENDED);
         }
-        ExitReason::GaveUp(why) => error!(log, "groundtrack gives up"; "error" => why),
-        ExitReason::Fenced(why) => error!(log, "groundtrack is fenced"; "error" => why),
-        ExitReason::Interrupted => warn!(log, "groundtrack ends before its drain did"),
+        ExitReason::OnlyStoppedLeft(which) => {
+            error!(log, "groundtrack ends, only stopped partitions are left"; events::ENDED,
+                "error" => which);
+        }
+        ExitReason::GaveUp(why) => {
+            error!(log, "groundtrack gives up"; events::GAVE_UP, "error" => why);
+        }
+        ExitReason::Fenced(why) => {
+            error!(log, "groundtrack is fenced"; events::FENCED, "error" => why);
+        }
+        ExitReason::Interrupted => {
+            warn!(log, "groundtrack ends before its drain did"; events::ENDED);
+        }
     }
 }

@@ -157,7 +157,7 @@ impl KafkaLog {
             Error | Warning => match self.say(facility, Instant::now()) {
                 Some(Say::Still { count, lasting }) => {
                     slog::warn!(self.log, "librdkafka, again"; "facility" => facility,
-                        "text" => line, "times" => count, "since_s" => lasting.as_secs());
+                        "text" => line, "failures" => count, "seconds" => lasting.as_secs());
                 }
                 Some(_) => {
                     slog::warn!(self.log, "librdkafka"; "facility" => facility, "text" => line);
@@ -185,7 +185,7 @@ impl KafkaLog {
         match say {
             Some(Say::Still { count, lasting }) => {
                 slog::warn!(self.log, "kafka client error, again"; "error" => %error,
-                    "reason" => reason, "times" => count, "since_s" => lasting.as_secs());
+                    "reason" => reason, "failures" => count, "seconds" => lasting.as_secs());
             }
             Some(_) => {
                 slog::warn!(self.log, "kafka client error"; "error" => %error, "reason" => reason);

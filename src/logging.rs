@@ -6,6 +6,7 @@
 //! wait: a lost line could be the one that tells why.
 
 mod clean;
+pub mod events;
 mod journal;
 mod repeated;
 
@@ -117,7 +118,7 @@ fn log_panic(logger: &Logger, panic: &PanicHookInfo<'_>) {
         eprintln!("the log's thread panicked at {location}: {message}");
         return;
     }
-    error!(logger, "panic"; "thread" => thread, "location" => location, "error" => message);
+    error!(logger, "panic"; events::PANICKED, "thread" => thread, "location" => location, "error" => message);
 }
 
 /// What `auto` means here.
@@ -263,6 +264,16 @@ mod tests {
         assert_eq!(line["group"], "landing");
         assert_eq!(line["rows"], 3);
         assert!(line["ts"].is_string());
+    }
+
+    #[test]
+    fn a_line_of_json_names_its_event() {
+        let pipe = Pipe::default();
+        let setup = with_drain(LogLevel::Info, json(pipe.clone()).ignore_res());
+        info!(setup.logger, "it is ready"; events::READY);
+        drop(setup.guard);
+        let line: serde_json::Value = serde_json::from_str(&pipe.text()).unwrap();
+        assert_eq!(line["event"], "ready");
     }
 
     #[test]

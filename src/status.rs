@@ -281,6 +281,12 @@ impl Status {
             .remove(place)
     }
 
+    /// Whether something is wrong there.
+    pub fn has_trouble(&self, place: &str) -> bool {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.contains_key(place)
+    }
+
     /// All that is wrong now, by place.
     pub fn troubles(&self) -> Vec<(String, Trouble)> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,6 +20,7 @@ use actix::Context;
 use crate::fault::{Step, Way};
 use crate::generation::{ActorSet, End, Failure, Generation};
 use crate::landing::cpu::{Cancelled, on_cpu};
+use crate::logging::events;
 use poller::Poller;
 use producer::{KafkaProducer, deliver};
 use publisher::{Flush, Publisher};
@@ -143,7 +144,7 @@ fn say_lost(generation: &Generation, left: usize, within: Duration) {
             .status
             .count("groundtrack_samples_unpublished_total", &[], left as u64);
         slog::error!(generation.log, "samples are lost: Kafka did not take them in time";
-            "samples" => left, "waited_s" => within.as_secs());
+            events::SAMPLES_LOST, "samples" => left, "seconds" => within.as_secs());
     }
 }
 

@@ -25,7 +25,7 @@ use super::source::{Answer, HttpSource};
 use super::staleness::{Change, Staleness};
 use crate::fault::{self, Step, Way};
 use crate::generation::Generation;
-use crate::logging::{Repeated, Say};
+use crate::logging::{Repeated, Say, events};
 use crate::messages::{Gone, Held, Sample};
 use crate::status::{Pulse, Status, now_ms};
 
@@ -137,11 +137,13 @@ impl Poller {
         self.status.trouble(FAILING, &text, false);
         self.failures += 1;
         match self.failing.failed(Instant::now()) {
-            Some(Say::Started) => slog::warn!(self.log, "source fails";
+            Some(Say::Started) => slog::warn!(self.log, "source fails"; events::SOURCE_FAILS,
                 "source" => &*self.name, "kind" => kind, "error" => &failure.detail),
-            Some(Say::Still { count, lasting }) => slog::warn!(self.log, "source still fails";
+            Some(Say::Still { count, lasting }) => {
+                slog::warn!(self.log, "source still fails"; events::SOURCE_FAILS,
                 "source" => &*self.name, "kind" => kind, "error" => &failure.detail,
-                "since_s" => lasting.as_secs(), "failures" => count),
+                "failures" => count, "seconds" => lasting.as_secs())
+            }
             _ => slog::debug!(self.log, "poll failed";
                 "kind" => kind, "error" => &failure.detail),
         }
@@ -152,10 +154,10 @@ impl Poller {
             .count("groundtrack_polls_total", &[("result", "success")], 1);
         let now = Instant::now();
         self.failures = 0;
+        self.status.mended(FAILING);
         if let Some(Say::Ended { count, lasting }) = self.failing.ended(now) {
-            self.status.mended(FAILING);
-            slog::info!(self.log, "source answers again"; "source" => &*self.name,
-                "after_s" => lasting.as_secs(), "failures" => count);
+            slog::info!(self.log, "source answers again"; events::SOURCE_BACK, "source" => &*self.name,
+                "failures" => count, "seconds" => lasting.as_secs());
         }
         match self.staleness.seen(now, timestamp, body) {
             Change::None => {}
@@ -167,13 +169,13 @@ impl Poller {
                     self.name
                 );
                 self.status.trouble(FROZEN, &text, false);
-                slog::warn!(self.log, "source is frozen"; "source" => &*self.name,
-                    "unchanged_s" => seconds);
+                slog::warn!(self.log, "source is frozen"; events::SOURCE_FROZEN, "source" => &*self.name,
+                    "seconds" => seconds);
             }
             Change::Thawed(unchanged) => {
                 self.status.mended(FROZEN);
-                slog::info!(self.log, "source moves again"; "source" => &*self.name,
-                    "unchanged_s" => unchanged.as_secs());
+                slog::info!(self.log, "source moves again"; events::SOURCE_MOVES, "source" => &*self.name,
+                    "seconds" => unchanged.as_secs());
             }
         }
     }
@@ -218,7 +220,8 @@ impl Poller {
                         .count("groundtrack_samples_unpublished_total", &[], 1);
                     slog::error!(
                         actor.log,
-                        "a sample is lost: the publisher was full when the drain began"
+                        "a sample is lost: the publisher was full when the drain began";
+                        events::SAMPLES_LOST
                     );
                 }
                 Err(Gone) => {

@@ -31,7 +31,7 @@ use super::queue::{Fate, Queue};
 use crate::fault::{self, Step};
 use crate::generation::Generation;
 use crate::landing::cpu::on_cpu;
-use crate::logging::{Repeated, Say};
+use crate::logging::{Repeated, Say, events};
 use crate::messages::Sample;
 use crate::status::{Pulse, Status};
 
@@ -218,8 +218,8 @@ impl Publisher {
             if let (Err(error), Fate::Refused) = (report, fate) {
                 self.status
                     .count("groundtrack_samples_refused_total", &[], 1);
-                slog::error!(self.log, "kafka refuses a sample for good; it is dropped";
-                    "topic" => &*self.topic, "error" => %error);
+                slog::error!(self.log, "kafka refuses a sample for good; it is dropped"; events::SAMPLES_LOST,
+                    "error" => %error);
             }
         }
     }
@@ -264,20 +264,22 @@ impl Publisher {
         let text = format!("nothing can be published to {}: {error}", self.topic);
         self.status.trouble(FAILING, &text, false);
         match self.failing.failed(Instant::now()) {
-            Some(Say::Started) => slog::warn!(self.log, "cannot publish";
-                "topic" => &*self.topic, "error" => error, "held" => held),
-            Some(Say::Still { lasting, .. }) => slog::warn!(self.log, "still cannot publish";
-                "topic" => &*self.topic, "error" => error, "held" => held,
-                "since_s" => lasting.as_secs()),
+            Some(Say::Started) => slog::warn!(self.log, "cannot publish"; events::PUBLISHING_FAILS,
+                "error" => error, "held" => held),
+            Some(Say::Still { count, lasting }) => {
+                slog::warn!(self.log, "still cannot publish"; events::PUBLISHING_FAILS,
+                "error" => error, "held" => held,
+                "failures" => count, "seconds" => lasting.as_secs())
+            }
             _ => {}
         }
     }
 
     fn mended(&mut self) {
-        if let Some(Say::Ended { lasting, .. }) = self.failing.ended(Instant::now()) {
-            self.status.mended(FAILING);
-            slog::info!(self.log, "publishing again"; "topic" => &*self.topic,
-                "after_s" => lasting.as_secs());
+        self.status.mended(FAILING);
+        if let Some(Say::Ended { count, lasting }) = self.failing.ended(Instant::now()) {
+            slog::info!(self.log, "publishing again"; events::PUBLISHING_BACK,
+                "failures" => count, "seconds" => lasting.as_secs());
         }
     }
 
@@ -292,8 +294,8 @@ impl Publisher {
     }
 
     fn give_up(&mut self, reason: String, context: &mut Context<Self>) {
-        slog::error!(self.log, "the producer cannot go on; what it held is lost";
-            "topic" => &*self.topic, "error" => &reason, "held" => self.queue.len());
+        slog::error!(self.log, "the producer cannot go on; what it held is lost"; events::SAMPLES_LOST,
+            "error" => &reason, "held" => self.queue.len());
         self.status.count(
             "groundtrack_samples_unpublished_total",
             &[],

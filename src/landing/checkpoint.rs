@@ -30,6 +30,7 @@ use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::footer::Identity;
 use crate::landing::protocol::held::{Held, Request, Task};
 use crate::landing::protocol::keys::Names;
+use crate::logging::Repeated;
 use crate::messages::{
     Begin, Claim, ClaimAnswer, ClaimId, Closed, CommandWay, Holes, Landed, Release, Sealed,
     Unreadable, Upset,
@@ -97,6 +98,10 @@ struct Shared {
     epochs: RefCell<HashMap<i32, u64>>,
     /// Wakes claims that wait for another to close or to end.
     closed: Notify,
+    /// Partitions that stopped: why, and when a line said so.
+    stopped: RefCell<HashMap<i32, (String, Repeated)>>,
+    /// Partitions that another writer takes, or whose batches are refused.
+    contested: RefCell<HashMap<i32, Repeated>>,
     /// The replay that was begun last.
     replaying: RefCell<Option<Replaying>>,
     /// The consumer's thread is gone, and with it the generation.
@@ -338,6 +343,7 @@ fn jittered(delay: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use crate::landing::patience::Place;
     use async_trait::async_trait;
     use slog::o;
 
@@ -387,7 +393,7 @@ mod tests {
         let config = crate::testing::config();
         let (status, log) = (Status::new(), Logger::root(slog::Discard, o!()));
         let pulse = status.group("landing").pulse("checkpoint");
-        let patience = Patience::new("here", status.clone(), pulse.clone(), log.clone());
+        let patience = Patience::new(Place::Store, status.clone(), pulse.clone(), log.clone());
         let shared: Arc<dyn ObjectStore> = store.clone();
         let names = Names::of(&config);
         let parts = CheckpointParts {

@@ -26,6 +26,7 @@ use crate::landing::decoder::{Decoded, Decoder};
 use crate::landing::layout::Layout;
 use crate::landing::place::last_place;
 use crate::landing::protocol::checkpoint::{LastRecord, record_hash};
+use crate::logging::events;
 use crate::messages::{Cause, Drain, Gone, RecordBlock, Records, Reject, RowBlock};
 use crate::status::{Pulse, Status};
 
@@ -103,13 +104,17 @@ impl Flattener {
         let now = Instant::now();
         match self.report.take(now, &block.rejects) {
             Line::None => {}
-            Line::Begun => slog::warn!(self.log, "records become dead letters"; example(block)),
+            Line::Begun => {
+                slog::warn!(self.log, "records become dead letters"; events::DEAD_LETTERS,
+                    example(block));
+            }
             Line::Goes { rejects, causes } => {
-                slog::warn!(self.log, "records still become dead letters";
+                slog::warn!(self.log, "records still become dead letters"; events::DEAD_LETTERS,
                     "rejects" => rejects, "causes" => causes, example(block));
             }
             Line::Ended { rejects } => {
-                slog::info!(self.log, "records no longer become dead letters"; "rejects" => rejects);
+                slog::info!(self.log, "records no longer become dead letters";
+                    events::DEAD_LETTERS_ENDED, "rejects" => rejects);
             }
         }
         if block.rows.num_rows() > 0 {

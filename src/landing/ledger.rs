@@ -10,11 +10,12 @@ use slog::{Logger, error, warn};
 use tokio::sync::Mutex;
 
 use crate::fault::{Step, Stepped};
-use crate::landing::patience::Patience;
+use crate::landing::patience::{Patience, Question};
 use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT, Sibling};
 use crate::landing::protocol::claim::Found;
 use crate::landing::protocol::keys::{Names, encoded_group};
 use crate::landing::protocol::swap::{Swap, SwapAction, SwapEvent, SwapOutcome};
+use crate::logging::events;
 use crate::status::Pulse;
 use crate::store::conditions::{
     ConditionsError, honours_conditions, probe_name, refuses_to_create_on_match,
@@ -105,12 +106,14 @@ impl Ledger {
                     return outcome;
                 }
                 SwapAction::PutAgain(error) => {
-                    asking.failed("replacing a checkpoint", &error).await;
+                    asking
+                        .failed(Question::Key("replacing", &key), &error)
+                        .await;
                     self.put(step, &key, &swap).await
                 }
                 SwapAction::Read => self.look(&key).await,
                 SwapAction::ReadAgain(error) => {
-                    asking.failed("reading a checkpoint", &error).await;
+                    asking.failed(Question::Key("reading", &key), &error).await;
                     self.look(&key).await
                 }
             };
@@ -213,12 +216,12 @@ impl Ledger {
                 }
                 Err(ConditionsError::Store(error)) => {
                     asking
-                        .failed("probing the store's conditions", &error)
+                        .failed(Question::Key("probing conditions at", &missing), &error)
                         .await
                 }
                 Err(ignored) => {
                     asking.answered();
-                    error!(self.log, "the store cannot be trusted"; "error" => %ignored);
+                    error!(self.log, "the store cannot be trusted"; events::STORE_UNFIT, "error" => %ignored);
                     self.tidy(&ignored, &missing_keys).await;
                     return Err(ignored.to_string());
                 }
@@ -253,7 +256,7 @@ impl Ledger {
                     asking.answered();
                     return Found::Absent;
                 }
-                Err(error) => asking.failed("reading a checkpoint", &error).await,
+                Err(error) => asking.failed(Question::Key("reading", key), &error).await,
             }
         }
     }
@@ -265,7 +268,8 @@ impl Ledger {
         if let Some((_, keys)) = listings.get(prefix).filter(|(began, _)| *began > since) {
             return keys.clone();
         }
-        let listing = self.patience.until_answered("listing objects", async || {
+        let question = Question::Key("listing", prefix);
+        let listing = self.patience.until_answered(question, async || {
             let began = Instant::now();
             let listed = self.store.at(step).list(prefix).await?;
             Ok::<_, StoreError>((began, listed))

@@ -11,6 +11,7 @@ use crate::landing::layout::Layout;
 use crate::landing::offsets::OffsetSet;
 use crate::landing::queue::Message;
 use crate::landing::reader::Reader;
+use crate::logging::Repeated;
 use crate::messages::{BlockEnd, ClaimId, RecordBlock, Records};
 use crate::status::PartitionStatus;
 
@@ -40,6 +41,8 @@ pub(crate) struct Partition {
     pub(crate) reading: Option<Reading>,
     /// The error that it keeps meeting.
     pub(crate) failing: Option<Failing>,
+    /// When a line told of errors.
+    pub(crate) said: Repeated,
     /// When a record last came.
     pub(crate) record_at: Instant,
     /// What the page reads.
@@ -107,6 +110,7 @@ impl Partition {
             is_fetcher_dead: false,
             reading: None,
             failing: None,
+            said: Repeated::default(),
             record_at: now,
             status,
         }

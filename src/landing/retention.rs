@@ -21,6 +21,7 @@ use crate::kafka::client_config;
 use crate::kafka::retention;
 use crate::landing::broker::{Broker, FirstRecord, Met};
 use crate::landing::protocol::Now;
+use crate::logging::events;
 use crate::status::{PartitionState, PartitionStatus, Status, now_ms};
 
 /// A look asks Kafka for the topic's configuration and for one record of each partition that
@@ -213,14 +214,15 @@ impl RetentionWatch {
     fn warn(&self, partition: i32, next: FirstRecord, left_ms: i64, retention_ms: Option<i64>) {
         let text = warning(&self.kafka, next, left_ms, retention_ms.unwrap_or_default());
         if self.status.trouble(&place(partition), &text, false) {
-            warn!(self.log, "records may be deleted by kafka before they land";
+            warn!(self.log, "records may be deleted by kafka before they land"; events::RETENTION_NEAR,
                 "partition" => partition, "offset" => next.offset, "seconds" => left_ms.max(0) / 1000, "error" => text);
         }
     }
 
     fn mended(&self, partition: i32) {
         if self.status.mended(&place(partition)).is_some() {
-            info!(self.log, "kafka keeps what has not landed long enough again"; "partition" => partition);
+            info!(self.log, "kafka keeps what has not landed long enough again"; events::RETENTION_SAFE,
+                "partition" => partition);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::landing::consumer::ThreadParts;
 use crate::landing::kafka_broker::KafkaBroker;
 use crate::landing::layout::Layout;
 use crate::landing::ledger::Ledger;
-use crate::landing::patience::Patience;
+use crate::landing::patience::{Patience, Place, Question};
 use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::claim::{Found, LogView, other_log};
 use crate::landing::protocol::keys::Names;
@@ -28,6 +28,7 @@ use crate::landing::session::session_timeout;
 use crate::landing::stages::{Shared, Stages};
 use crate::landing::standstill::StandstillWatch;
 use crate::landing::subscriber::{BLOCKS_MAX, Subscriber, SubscriberParts, Verdict, start_thread};
+use crate::logging::Repeated;
 use crate::messages::{Command, CommandWay};
 use crate::status::PartitionState;
 use crate::store::{self, ObjectStore, Observer, SharedStore};
@@ -187,6 +188,8 @@ impl Landing {
             status: generation.status.clone(),
             pulse: generation.pulse("consumer"),
             log: log.clone(),
+            unreachable: Repeated::default(),
+            rebalances: Repeated::default(),
         })
         .map_err(|error| Failure::Group(format!("the consumer's thread cannot start: {error}")))?;
         Ok(Self {
@@ -320,21 +323,21 @@ impl Goal {
     ) -> Self {
         let config = &generation.config;
         let log = generation.log_of("checkpoint");
-        let patience = Patience::new(
-            "kafka",
-            generation.status.clone(),
-            generation.pulse("goal"),
-            log.clone(),
-        );
+        let patience = |place| {
+            let (status, pulse) = (generation.status.clone(), generation.pulse("goal"));
+            Patience::new(place, status, pulse, log.clone())
+        };
+        let kafka = patience(Place::Kafka);
+        let checkpoints = patience(Place::Checkpoints);
         let names = Names::of(config);
-        let ends = ends(broker, &patience).await;
+        let ends = ends(broker, &kafka).await;
         generation.pulse("goal").waits("the end");
         info!(log, "landing up to the end of the topic"; "ends" => format!("{ends:?}"));
         Self {
             ends,
             broker: broker.clone(),
-            kafka: patience.clone(),
-            ledger: Ledger::new(store.clone(), names, patience, log),
+            kafka,
+            ledger: Ledger::new(store.clone(), names, checkpoints, log),
             looked_at: None,
             others: BTreeMap::new(),
             patience: (3 * config.files.max_age).max(2 * session),
@@ -429,7 +432,7 @@ impl Goal {
 async fn wait_for_topic(generation: &Generation, broker: &Stepped<dyn Broker>) {
     let pulse = generation.pulse("goal");
     let patience = Patience::new(
-        "kafka",
+        Place::Kafka,
         generation.status.clone(),
         pulse.clone(),
         generation.log_of("subscriber"),
@@ -450,7 +453,7 @@ async fn ends(broker: &Stepped<dyn Broker>, patience: &Patience) -> BTreeMap<i32
 }
 
 async fn watermarks(broker: &dyn Broker, patience: &Patience, partition: i32) -> (i64, i64) {
-    let what = "asking for the topic's end";
-    let asked = patience.until_answered(what, async || broker.watermarks(partition).await);
+    let question = Question::Partition("asking for the end", partition);
+    let asked = patience.until_answered(question, async || broker.watermarks(partition).await);
     asked.await
 }

@@ -16,7 +16,7 @@ use crate::landing::layout::Layout;
 use crate::landing::ledger::Ledger;
 use crate::landing::open_batch::Rotation;
 use crate::landing::parquet_file::Codec;
-use crate::landing::patience::Patience;
+use crate::landing::patience::{Patience, Place};
 use crate::landing::protocol::keys::Names;
 use crate::landing::subscriber::ClaimWays;
 use crate::landing::uploader::{CheckpointRecipients, Uploader, UploaderParts};
@@ -76,7 +76,7 @@ impl Stages {
                 closed: Way::new(Step::HandClosed, &checkpoint),
             },
             patience: Patience::new(
-                "the store",
+                Place::Store,
                 generation.status.clone(),
                 pulse.clone(),
                 log.clone(),
@@ -142,11 +142,11 @@ fn start_checkpoint(
         ledger: Ledger::new(
             shared.store.clone(),
             names.clone(),
-            patience("the store's checkpoints"),
+            patience(Place::Checkpoints),
             log.clone(),
         ),
         broker: shared.broker.clone(),
-        kafka_patience: patience("kafka"),
+        kafka_patience: patience(Place::Kafka),
         claims: shared.claims.clone(),
         commands: shared.commands.clone(),
         status: generation.status.clone(),

@@ -30,7 +30,7 @@ use crate::landing::parquet_file::{
     Codec, DEAD_LETTERS_OFFSET_COLUMN, FileWriter, ParquetFileError, dead_letters_schema,
     fingerprint, only, read_back,
 };
-use crate::landing::patience::Patience;
+use crate::landing::patience::{Patience, Question};
 use crate::landing::protocol::batch::Intent;
 use crate::landing::protocol::footer::{BatchFooter, Footer};
 use crate::landing::protocol::keys::Names;
@@ -38,6 +38,7 @@ use crate::landing::protocol::passage::{
     Passage, PassageAction, PassageEvent, PassagePlan, continues,
 };
 use crate::landing::protocol::upload::{UploadAction, UploadEvent, UploadPlan};
+use crate::logging::events;
 use crate::messages::{
     Batch, BatchFile, Begin, ClaimId, Closed, Drain, Gone, Holes, Landed, Sealed, Upset,
 };
@@ -412,13 +413,19 @@ impl UploaderParts {
                 Err(StoreError::Precondition) => match self.look_at(key).await {
                     None => {
                         let error = "it was there (412), and is not";
-                        asking.failed("creating an object", &error).await;
+                        asking.failed(Question::Key("creating", key), &error).await;
                     }
                     // An answer of ours was lost.
-                    Some(found) if found == body => return UploadEvent::Created,
-                    found => return judge(found).await,
+                    Some(found) if found == body => {
+                        asking.answered();
+                        return UploadEvent::Created;
+                    }
+                    found => {
+                        asking.answered();
+                        return judge(found).await;
+                    }
                 },
-                Err(error) => asking.failed("creating an object", &error).await,
+                Err(error) => asking.failed(Question::Key("creating", key), &error).await,
             }
         }
     }
@@ -439,7 +446,7 @@ impl UploaderParts {
                     asking.answered();
                     return None;
                 }
-                Err(error) => asking.failed("reading an object", &error).await,
+                Err(error) => asking.failed(Question::Key("reading", key), &error).await,
             }
         }
     }
@@ -494,8 +501,8 @@ impl UploaderParts {
                 &[("topic", topic)],
                 file.bytes,
             );
-            info!(self.log, "file landed"; "key" => &file.key, "rows" => file.rows, "bytes" => file.bytes,
-                "topic" => topic, "partition" => claim.partition, "offset" => batch.start,
+            info!(self.log, "file landed"; events::LANDED, "key" => &file.key, "rows" => file.rows,
+                "bytes" => file.bytes, "partition" => claim.partition, "offset" => batch.start,
                 "seconds" => format!("{:.3}", batch.read_at.elapsed().as_secs_f64()));
             self.status.landed(file.clone());
         }

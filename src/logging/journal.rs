@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 use slog::{Drain, KV, Key, Level, Never, OwnedKVList, Record, Serializer};
 
 use self::entry::Entry;
+#[cfg(test)]
+pub(super) use self::entry::field_name;
 use self::socket::Socket;
 use super::clean::escaped;
+use super::events::{self, Event};
 
 /// As `journalctl -t` finds it and shows it before each line, whatever the process is called.
 const IDENTIFIER: &str = "groundtrack";
@@ -118,6 +121,7 @@ impl Drop for Writer {
 
 impl Lost {
     fn entry(&self, now: Instant) -> Entry {
+        let event = &events::LINES_LOST;
         let seconds = now.saturating_duration_since(self.since).as_secs();
         let (lines, error) = (self.lines, &self.error);
         let mut entry = Entry::default();
@@ -128,8 +132,10 @@ impl Lost {
                  seconds: {seconds}, error: {error}"
             ),
         );
-        entry.field("PRIORITY", priority(Level::Warning));
+        entry.field("MESSAGE_ID", &event.message_id());
+        entry.field("PRIORITY", priority(Level::Warning, Some(event)));
         entry.field("SYSLOG_IDENTIFIER", IDENTIFIER);
+        entry.key(events::KEY, event.name);
         entry.field("LINES", &lines.to_string());
         entry.field("SECONDS", &seconds.to_string());
         entry.field("ERROR", error);
@@ -144,9 +150,14 @@ fn entry_of(record: &Record<'_>, values: &OwnedKVList) -> Entry {
     let mut context = Values::default();
     let _ = values.serialize(record, &mut context);
 
+    let event = own.0.iter().find(|(key, _)| *key == events::KEY);
+    let event = event.and_then(|(_, name)| Event::named(name));
     let mut entry = Entry::default();
     entry.field("MESSAGE", &message(record.msg(), &own));
-    entry.field("PRIORITY", priority(record.level()));
+    if let Some(event) = event {
+        entry.field("MESSAGE_ID", &event.message_id());
+    }
+    entry.field("PRIORITY", priority(record.level(), event));
     entry.field("SYSLOG_IDENTIFIER", IDENTIFIER);
     entry.field("CODE_FILE", record.file());
     entry.field("CODE_LINE", &record.line().to_string());
@@ -162,7 +173,8 @@ fn entry_of(record: &Record<'_>, values: &OwnedKVList) -> Entry {
 /// `journalctl` shows no text at all.
 fn message(words: &fmt::Arguments<'_>, own: &Values) -> String {
     let mut text = words.to_string();
-    for (key, value) in own.0.iter().rev() {
+    let shown = own.0.iter().filter(|(key, _)| *key != events::KEY);
+    for (key, value) in shown.rev() {
         let (shown, rest) = match value.char_indices().nth(SHOWN_CHARS_MAX) {
             Some((end, _)) => (&value[..end], "..."),
             None => (value.as_str(), ""),
@@ -173,8 +185,9 @@ fn message(words: &fmt::Arguments<'_>, own: &Values) -> String {
     escaped(text.as_bytes())
 }
 
-fn priority(level: Level) -> &'static str {
+fn priority(level: Level, event: Option<&Event>) -> &'static str {
     match level {
+        Level::Info if event.is_some_and(|event| event.is_notice) => "5",
         Level::Critical => "2",
         Level::Error => "3",
         Level::Warning => "4",

@@ -18,7 +18,7 @@ use super::s3::tests::hush;
 use super::{Condition, ETag, ObjectStore, SharedStore, StoreError};
 use crate::fault::{Step, Stepped};
 use crate::landing::ledger::{Ledger, decode};
-use crate::landing::patience::Patience;
+use crate::landing::patience::{Patience, Place};
 use crate::landing::protocol::checkpoint::{Checkpoint, FORMAT};
 use crate::landing::protocol::keys::Names;
 use crate::landing::protocol::swap::SwapOutcome;
@@ -226,7 +226,7 @@ fn ledger(store: SharedStore) -> Ledger {
         group: "g".into(),
         topic: "t".into(),
     };
-    let patience = Patience::new("the store", status, pulse, log.clone());
+    let patience = Patience::new(Place::Store, status, pulse, log.clone());
     Ledger::new(Stepped::new(store), names, patience, log)
 }
 

@@ -35,6 +35,7 @@ use self::reload::{Pending, Reply};
 use self::slot::{Judgement, Parts, Phase, Slot, judge};
 use crate::config::Config;
 use crate::generation::Failure;
+use crate::logging::events;
 use crate::notify::{self, View};
 use crate::signals::Signal;
 
@@ -107,7 +108,7 @@ impl Supervisor {
                 Event::Signal(Signal::End) if self.signalled => return self.interrupted(),
                 Event::Signal(Signal::End) => {
                     self.signalled = true;
-                    info!(self.plan.log, "asked to end, draining");
+                    info!(self.plan.log, "asked to end, draining"; events::STOPPING);
                     self.end(ExitReason::Drained, Instant::now());
                 }
                 Event::Shutdown => self.end(ExitReason::Drained, Instant::now()),
@@ -163,7 +164,7 @@ impl Supervisor {
         self.plan.status.note_lag(crate::status::now_ms());
         for slot in &mut self.slots {
             if let Some(failure) = slot.hung(settings.heartbeat) {
-                error!(self.plan.log, "actor hung, its group is stopped";
+                error!(self.plan.log, "actor hung, its group is stopped"; events::ACTOR_HUNG,
                     "group" => slot.name(), "error" => %failure);
                 slot.leave(Some(failure), now + self.plan.gone_within);
             }
@@ -285,7 +286,8 @@ impl Supervisor {
             slot.name(),
             humantime::format_duration(self.plan.gone_within)
         );
-        error!(self.plan.log, "thread is stuck"; "group" => slot.name(), "error" => &words);
+        error!(self.plan.log, "thread is stuck"; events::ACTOR_HUNG,
+            "group" => slot.name(), "error" => &words);
         if slot.group.name.is_vital() {
             slot.abandon();
             self.end(ExitReason::GaveUp(words), now);

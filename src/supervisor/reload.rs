@@ -17,6 +17,7 @@ use super::effect::{Effect, Row, changed};
 use super::group::GroupName;
 use super::slot::{Phase, Slot};
 use crate::config::Config;
+use crate::logging::events;
 
 /// Reloads that wait to be looked at. The supervisor looks at once, so more than a few are a
 /// client that repeats itself.
@@ -193,7 +194,7 @@ impl Supervisor {
             error!(self.plan.log, "mistake in the configuration"; "error" => mistake);
         }
         error!(self.plan.log, "reload refused, the old configuration goes on";
-            "mistakes" => mistakes.len());
+            events::RELOAD_REFUSED, "mistakes" => mistakes.len());
         let words = format!("the last reload was refused: {}", mistakes.join("; "));
         self.plan.status.trouble("configuration", &words, false);
         Pending {
@@ -262,10 +263,11 @@ impl Supervisor {
     fn say(&self, applied: &Applied) {
         let restarts = applied.restarted.iter().map(|one| one.group.as_str());
         let restarts: Vec<&str> = restarts.collect();
-        info!(self.plan.log, "configuration loaded again"; "restarts" => restarts.join(", "),
+        info!(self.plan.log, "configuration loaded again"; events::RELOADED,
+            "restarts" => restarts.join(", "),
             "at_once" => applied.at_once.join(", "));
         for key in &applied.needs_restart {
-            warn!(self.plan.log, "key changes only with a restart of the process"; "key" => key);
+            warn!(self.plan.log, "setting changes only with a restart of the process"; "setting" => key);
         }
     }
 

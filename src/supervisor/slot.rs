@@ -15,7 +15,7 @@ use super::group::{Group, Outcome};
 use super::policy::Policy;
 use crate::config::Config;
 use crate::generation::{End, Failure, Generation};
-use crate::logging::{Repeated, Say};
+use crate::logging::{Repeated, Say, events};
 use crate::status::{GroupStatus, Status};
 
 /// However short the heartbeat: on a busy machine a thread may wait for a processor so long.
@@ -147,9 +147,9 @@ impl Slot {
         self.number += 1;
         self.stale = false;
         self.status.begin(self.number);
-        let log = parts
-            .log
-            .new(slog::o!("group" => self.name(), "generation" => self.number));
+        let topic = parts.config.kafka.topic.clone();
+        let log = parts.log.new(slog::o!("topic" => topic));
+        let log = log.new(slog::o!("group" => self.name(), "generation" => self.number));
         let generation = Generation {
             config: parts.config.clone(),
             status: parts.status.clone(),
@@ -289,16 +289,17 @@ impl Slot {
         }
         match self.said.failed(now) {
             Some(Say::Still { count, lasting }) => {
-                warn!(log, "group keeps failing"; "group" => self.name(), "error" => &text,
-                    "failures" => count, "for" => ?lasting, "restart_in" => wait);
+                warn!(log, "group keeps failing"; events::GROUP_RESTARTED, "group" => self.name(),
+                    "error" => &text, "failures" => count, "seconds" => lasting.as_secs(),
+                    "restart_in" => wait);
             }
             Some(_) => {
-                warn!(log, "group failed"; "group" => self.name(), "generation" => self.number,
-                    "error" => &text, "restart_in" => wait);
+                warn!(log, "group failed"; events::GROUP_RESTARTED, "group" => self.name(),
+                    "generation" => self.number, "error" => &text, "restart_in" => wait);
             }
             // Few, because of the budget, and each of them matters.
             None if self.group.name.is_vital() => {
-                warn!(log, "group failed again"; "group" => self.name(),
+                warn!(log, "group failed again"; events::GROUP_RESTARTED, "group" => self.name(),
                     "generation" => self.number, "error" => &text, "restart_in" => wait);
             }
             None => {}
@@ -324,8 +325,8 @@ impl Slot {
         }
         self.forget_failure(status);
         if let Some(Say::Ended { count, lasting }) = self.said.ended(now) {
-            info!(log, "group runs again"; "group" => self.name(), "generation" => self.number,
-                "failures" => count, "after" => ?lasting);
+            info!(log, "group runs again"; events::GROUP_RECOVERED, "group" => self.name(),
+                "generation" => self.number, "failures" => count, "seconds" => lasting.as_secs());
         }
     }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use slog::{error, warn};
+use slog::{debug, error, info, warn};
 
 use crate::fault::Step;
 use crate::landing::claims::Holding;
@@ -15,6 +15,7 @@ use crate::landing::protocol::claim::VANISHED;
 use crate::landing::protocol::footer::is_unknown;
 use crate::landing::protocol::held::{Ending, Held, Request, Settled, Work, WorkAction, WorkEvent};
 use crate::landing::protocol::words;
+use crate::logging::{Repeated, Say, events};
 use crate::messages::{ClaimId, Command, STOPPED_RECHECK, Sealed, Unreadable};
 use crate::status::{PartitionState, now_ms};
 
@@ -129,8 +130,7 @@ impl Desk {
                 jittered(FENCED_RETRY)
             }
             Ending::Refused(refused) => {
-                warn!(self.parts.log, "batch refused, the partition is claimed again"; "partition" => partition,
-                    "epoch" => claim.epoch, "error" => %refused);
+                self.say_contested(partition, &format!("batch refused: {refused}"));
                 jittered(FENCED_RETRY)
             }
             Ending::Vanished => {
@@ -148,7 +148,7 @@ impl Desk {
     }
 
     pub(super) fn say_fenced(&self, partition: i32) {
-        warn!(self.parts.log, "another writer was faster, the partition is claimed again while it is ours"; "partition" => partition);
+        self.say_contested(partition, "another writer was faster");
         self.parts.status.count(
             "groundtrack_fenced_total",
             &[("topic", &self.names.topic)],
@@ -156,9 +156,71 @@ impl Desk {
         );
     }
 
+    /// Says, though not each time, that a claim was lost and that the partition is claimed again.
+    fn say_contested(&self, partition: i32, error: &str) {
+        let mut contested = self.shared.contested.borrow_mut();
+        let said = contested
+            .entry(partition)
+            .or_default()
+            .failed(Instant::now());
+        match said {
+            Some(Say::Still { count, lasting }) => {
+                warn!(self.parts.log, "the partition's claim is lost again and again";
+                    events::OVERTAKEN, "partition" => partition, "error" => error,
+                    "failures" => count, "seconds" => lasting.as_secs());
+            }
+            Some(_) => warn!(self.parts.log, "the partition's claim is lost, it is claimed again";
+                events::OVERTAKEN, "partition" => partition, "error" => error),
+            None => debug!(self.parts.log, "the partition's claim is lost";
+                "partition" => partition, "error" => error),
+        }
+    }
+
+    /// Says what a claim has come to, though not each time where they are lost in turns.
+    pub(super) fn say_claimed(&self, claim: ClaimId, from: i64, end: Option<i64>) {
+        let partition = claim.partition;
+        let resumed = self.shared.stopped.borrow_mut().remove(&partition);
+        if resumed.is_some() {
+            info!(self.parts.log, "the partition goes on"; events::PARTITION_RESUMED,
+                "partition" => partition, "offset" => from);
+        }
+        let mut contested = self.shared.contested.borrow_mut();
+        let said = contested
+            .get_mut(&partition)
+            .map(|contest| contest.ended(Instant::now()));
+        match (said, end) {
+            (Some(None), _) => {
+                debug!(self.parts.log, "partition claimed"; "partition" => partition,
+                    "epoch" => claim.epoch, "offset" => from, "end" => end);
+            }
+            (_, None) => info!(self.parts.log, "partition claimed"; "partition" => partition,
+                "epoch" => claim.epoch, "offset" => from),
+            (_, Some(end)) => {
+                info!(self.parts.log, "partition claimed, a batch that was begun is read again";
+                    "partition" => partition, "epoch" => claim.epoch, "offset" => from, "end" => end);
+            }
+        }
+    }
+
+    /// Says why a partition stops, and though it is looked at again and again, not each time.
     pub(super) fn say_stopped(&self, partition: i32, cause: &str) {
-        error!(self.parts.log, "partition stopped"; "partition" => partition, "error" => cause);
         self.set_state(partition, PartitionState::Stopped(cause.to_owned()));
+        let mut stopped = self.shared.stopped.borrow_mut();
+        let known = stopped.remove(&partition).filter(|known| known.0 == cause);
+        let new = || (cause.to_owned(), Repeated::default());
+        let (_, repeated) = stopped
+            .entry(partition)
+            .or_insert(known.unwrap_or_else(new));
+        match repeated.failed(Instant::now()) {
+            Some(Say::Still { lasting, .. }) => {
+                error!(self.parts.log, "partition is still stopped"; words::event(cause),
+                    "partition" => partition, "error" => cause, "seconds" => lasting.as_secs());
+            }
+            Some(_) => error!(self.parts.log, "partition stopped"; words::event(cause),
+                "partition" => partition, "error" => cause),
+            None => debug!(self.parts.log, "partition is still stopped";
+                "partition" => partition, "error" => cause),
+        }
     }
 
     async fn command(&self, command: Command) {

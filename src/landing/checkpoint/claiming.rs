@@ -11,6 +11,7 @@ use crate::config::Start;
 use crate::fault::Step;
 use crate::landing::broker::{Broker, TopicView};
 use crate::landing::ledger::Read;
+use crate::landing::patience::Question;
 use crate::landing::protocol::Now;
 use crate::landing::protocol::checkpoint::Checkpoint;
 use crate::landing::protocol::claim::{
@@ -18,6 +19,7 @@ use crate::landing::protocol::claim::{
 };
 use crate::landing::protocol::held::{Ending, Held, Request};
 use crate::landing::protocol::swap::SwapOutcome;
+use crate::logging::events;
 use crate::messages::ClaimAnswer;
 use crate::status::{PartitionState, now_ms};
 use crate::store::Condition;
@@ -72,7 +74,7 @@ impl Desk {
             (Claimed::Stopped(cause), _) => Some(self.answer_stopped(partition, &cause)),
             (Claimed::Land { from, .. }, Some(held)) => {
                 let claim = self.hold(slot, partition, held);
-                info!(self.parts.log, "partition claimed"; "partition" => partition, "epoch" => claim.epoch, "offset" => from);
+                self.say_claimed(claim, from, None);
                 Some(ClaimAnswer::Land { claim, from })
             }
             (Claimed::Replay { from, .. }, Some(held)) => {
@@ -132,12 +134,14 @@ impl Desk {
                     ClaimEvent::Start(self.ask_start(partition, question).await)
                 }
                 ClaimAction::CompareLast(offset) => {
-                    let what = "reading the last landed record";
+                    let question = Question::Partition("reading the last landed record", partition);
                     let broker = self.parts.broker.at(Step::CompareLast);
                     let record = self
                         .parts
                         .kafka_patience
-                        .until_answered(what, async || broker.record_at(partition, offset).await);
+                        .until_answered(question, async || {
+                            broker.record_at(partition, offset).await
+                        });
                     ClaimEvent::Last(record.await)
                 }
                 ClaimAction::Swap {
@@ -201,23 +205,23 @@ impl Desk {
     /// The topic as it is now. One that was deleted is no other log yet, and what was read of it
     /// may be all that is left.
     pub(super) async fn topic_now(&self) -> TopicView {
-        let what = "asking for the topic";
+        let question = Question::Topic("asking for the topic");
         let broker = self.parts.broker.at(Step::BeginAskTopic);
         let asked = self
             .parts
             .kafka_patience
-            .until_answered(what, async || broker.topic().await);
+            .until_answered(question, async || broker.topic().await);
         asked.await.unwrap_or_else(TopicView::unknown)
     }
 
     async fn ask_log(&self, partition: i32) -> LogView {
         let topic = self.topic().await;
         let broker = self.parts.broker.at(Step::ClaimAskLog);
-        let what = "asking for the watermarks";
+        let question = Question::Partition("asking for the watermarks", partition);
         let watermarks = self
             .parts
             .kafka_patience
-            .until_answered(what, async || broker.watermarks(partition).await);
+            .until_answered(question, async || broker.watermarks(partition).await);
         let (low, high) = watermarks.await;
         let status = self.parts.status.partition(&self.names.topic, partition);
         status.log_start.store(low, Ordering::Relaxed);
@@ -227,12 +231,12 @@ impl Desk {
 
     async fn ask_start(&self, partition: i32, question: StartQuestion) -> i64 {
         let broker = self.parts.broker.at(Step::AskStart);
-        let what = "asking for the start";
+        let asked = Question::Partition("asking for the start", partition);
         // Past every log's end and before every log's start: the protocol clamps.
         let answer = self
             .parts
             .kafka_patience
-            .until_answered(what, async || match question {
+            .until_answered(asked, async || match question {
                 StartQuestion::Time(time_ms) => {
                     let offset = broker.offset_for_time(partition, time_ms).await;
                     offset.map(|offset| offset.unwrap_or(i64::MAX))
@@ -265,8 +269,7 @@ impl Desk {
         let forced = self.shared.forced.borrow();
         let forced = forced.get(&partition).cloned().unwrap_or_default();
         let claim = self.hold(slot, partition, held);
-        info!(self.parts.log, "partition claimed, a batch that was begun is read again";
-            "partition" => partition, "epoch" => claim.epoch, "offset" => from, "end" => end);
+        self.say_claimed(claim, from, Some(end));
         ClaimAnswer::Replay {
             claim,
             from,
@@ -285,8 +288,8 @@ impl Desk {
         held: Held,
         to: i64,
     ) -> Option<ClaimAnswer> {
-        warn!(self.parts.log, "lost records are passed by the operator's word"; "partition" => partition,
-            "offset" => held.position(), "end" => to);
+        warn!(self.parts.log, "lost records are passed by the operator's word"; events::GAP_PASSED,
+            "partition" => partition, "offset" => held.position(), "end" => to);
         let settled = self.settle(partition, held, Request::PassGap { to }).await;
         match (settled.held, settled.ending) {
             // A claim held for a partition that was released would never close, and the next

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use slog::{info, warn};
+use slog::{debug, info, warn};
 
 use crate::fault::Step;
 use crate::landing::consumer::events::TOPIC_PLACE;
 use crate::landing::consumer::{Event, Thread};
 use crate::landing::partition::{Partition, Phase};
+use crate::logging::{Say, events};
 use crate::messages::BlockEnd;
 
 /// A partition assigned anew can be sought after about this.
@@ -24,10 +25,10 @@ pub(super) struct Revoking {
 impl Thread<'_> {
     /// Forward, pause, and only then assign at an absolute offset; then ask for the claims.
     pub(super) fn assigned(&mut self, partitions: &[i32]) {
-        info!(self.parts.log, "partitions assigned"; "partitions" => format!("{partitions:?}"));
+        self.say_assigned(partitions);
         self.has_joined = true;
-        if !partitions.is_empty() {
-            self.parts.status.mended(TOPIC_PLACE);
+        if !partitions.is_empty() && self.parts.status.mended(TOPIC_PLACE).is_some() {
+            info!(self.parts.log, "the topic is there"; events::TOPIC_BACK);
         }
         let now = Instant::now();
         for partition in partitions {
@@ -63,7 +64,7 @@ impl Thread<'_> {
     /// and go more often than `max_age` lands all the same. Meanwhile the group waits, under eager
     /// as a whole, else for these partitions alone.
     pub(super) fn revoked(&mut self, partitions: Vec<i32>) {
-        info!(self.parts.log, "partitions revoked"; "partitions" => format!("{partitions:?}"));
+        self.say_revoked(&partitions);
         let now = Instant::now();
         for partition in &partitions {
             self.close(*partition, now);
@@ -72,6 +73,31 @@ impl Thread<'_> {
         let until = now + self.revoke_time();
         self.revoking = Some(Revoking { partitions, until });
         self.give_back(now);
+    }
+
+    /// Says, though not each time, that the group shares the partitions out anew.
+    fn say_revoked(&mut self, partitions: &[i32]) {
+        let partitions = format!("{partitions:?}");
+        match self.parts.rebalances.failed(Instant::now()) {
+            Some(Say::Still { count, lasting }) => {
+                warn!(self.parts.log, "the group rebalances again and again, its members come and go";
+                    "partitions" => partitions, "rebalances" => count,
+                    "seconds" => lasting.as_secs());
+            }
+            Some(_) => info!(self.parts.log, "partitions revoked"; "partitions" => partitions),
+            None => debug!(self.parts.log, "partitions revoked"; "partitions" => partitions),
+        }
+    }
+
+    fn say_assigned(&mut self, partitions: &[i32]) {
+        let partitions = format!("{partitions:?}");
+        let is_quiet = self.parts.rebalances.is_going()
+            && self.parts.rebalances.ended(Instant::now()).is_none();
+        if is_quiet {
+            debug!(self.parts.log, "partitions assigned"; "partitions" => partitions);
+        } else {
+            info!(self.parts.log, "partitions assigned"; "partitions" => partitions);
+        }
     }
 
     /// The group gave us up, and another member may have claimed these: they are dropped.

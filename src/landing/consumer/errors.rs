@@ -9,6 +9,7 @@ use crate::kafka::is_damage;
 use crate::landing::consumer::{Event, RETRY_AFTER, Thread};
 use crate::landing::partition::{Partition, Phase};
 use crate::landing::queue::Message;
+use crate::logging::Say;
 use crate::messages::{BlockEnd, Damage, Unreadable};
 
 impl Thread<'_> {
@@ -50,9 +51,15 @@ impl Thread<'_> {
             };
             return self.close_and_reclaim(partition, Some(damage));
         }
-        if failing.times == 1 {
-            warn!(self.parts.log, "partition cannot be read, trying again"; "partition" => partition,
-                "offset" => failing.offset, "error" => error);
+        match known.said.failed(now) {
+            Some(Say::Still { count, lasting }) => {
+                warn!(self.parts.log, "partition still cannot be read, trying again";
+                    "partition" => partition, "offset" => failing.offset, "error" => error,
+                    "failures" => count, "seconds" => lasting.as_secs());
+            }
+            Some(_) => warn!(self.parts.log, "partition cannot be read, trying again";
+                "partition" => partition, "offset" => failing.offset, "error" => error),
+            None => {}
         }
         self.set_phase(partition, Phase::SeekAt(now + RETRY_AFTER, now));
     }

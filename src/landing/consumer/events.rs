@@ -10,6 +10,7 @@ use slog::{debug, info, warn};
 use crate::landing::consumer::{Ended, Event, Thread};
 use crate::landing::partition::Phase;
 use crate::landing::rebalance::{Notice, Statistics};
+use crate::logging::{Say, events};
 
 /// What is wrong with the client: mended when a broker is connected.
 const CONSUMER_PLACE: &str = "kafka's consumer";
@@ -78,8 +79,25 @@ impl Thread<'_> {
                 format!("{error} {reason}").trim().to_owned(),
             ),
         };
-        if self.parts.status.trouble(place, &text, false) {
-            warn!(self.parts.log, "kafka consumer waits"; "error" => text);
+        let is_new = self.parts.status.trouble(place, &text, false);
+        if place == TOPIC_PLACE {
+            if is_new {
+                warn!(self.parts.log, "kafka consumer waits"; events::TOPIC_MISSING, "error" => text);
+            }
+            return None;
+        }
+        // The client tells of each broker and of each attempt, and a broker that is away while
+        // others answer is told of and forgotten in turns.
+        match self.parts.unreachable.failed(Instant::now()) {
+            Some(Say::Still { count, lasting }) => {
+                warn!(self.parts.log, "kafka consumer still waits"; events::BROKER_UNREACHABLE,
+                    "error" => text, "failures" => count, "seconds" => lasting.as_secs());
+            }
+            Some(_) => {
+                warn!(self.parts.log, "kafka consumer waits"; events::BROKER_UNREACHABLE,
+                    "error" => text);
+            }
+            None => debug!(self.parts.log, "kafka consumer waits"; "error" => text),
         }
         None
     }
@@ -134,7 +152,16 @@ impl Thread<'_> {
             }
         }
         if statistics.is_connected && self.parts.status.mended(CONSUMER_PLACE).is_some() {
-            info!(self.parts.log, "kafka consumer is connected again");
+            self.say_connected();
+        }
+    }
+    fn say_connected(&mut self) {
+        match self.parts.unreachable.ended(Instant::now()) {
+            Some(Say::Ended { count, lasting }) => {
+                info!(self.parts.log, "kafka consumer is connected again"; events::BROKER_BACK,
+                    "failures" => count, "seconds" => lasting.as_secs());
+            }
+            _ => debug!(self.parts.log, "kafka consumer is connected again"),
         }
     }
 }

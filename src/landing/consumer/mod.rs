@@ -45,6 +45,7 @@ use crate::landing::layout::Layout;
 use crate::landing::partition::{Partition, Phase, Purse};
 use crate::landing::queue::Batch;
 use crate::landing::rebalance::Context;
+use crate::logging::Repeated;
 use crate::messages::{Command, Gone, RecordBlock, Unreadable};
 use crate::status::{Pulse, Status};
 
@@ -70,6 +71,10 @@ pub(crate) struct ThreadParts {
     pub(crate) status: Arc<Status>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) log: Logger,
+    /// When a line told that no broker answers.
+    pub(crate) unreachable: Repeated,
+    /// When a line told that the group shares the partitions out anew.
+    pub(crate) rebalances: Repeated,
 }
 
 /// What the thread tells the subscriber. Limited by the number of partitions, of which each has
@@ -201,6 +206,9 @@ impl Thread<'_> {
             && self.partitions.values().all(Partition::is_answered)
         {
             status.set_joined();
+            let partitions: Vec<&i32> = self.partitions.keys().collect();
+            info!(self.parts.log, "the group is joined and the store answers"; crate::logging::events::READY,
+                "partitions" => format!("{partitions:?}"));
         }
     }
 

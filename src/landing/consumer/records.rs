@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use slog::warn;
+use slog::{info, warn};
 
 use crate::landing::consumer::positions::open_transaction_place;
 use crate::landing::consumer::{OUTBOX_MAX, Thread};
@@ -12,6 +12,7 @@ use crate::landing::partition::Phase;
 use crate::landing::queue::{Batch, Message};
 use crate::landing::reader::Verdict;
 use crate::landing::rebalance::Context;
+use crate::logging::Say;
 use crate::messages::BlockEnd;
 
 /// The longest wait for records: a command is heard within it.
@@ -122,7 +123,12 @@ impl Thread<'_> {
                     return false;
                 }
                 known.record_at = now;
-                known.failing = None;
+                if known.failing.take().is_some()
+                    && let Some(Say::Ended { count, lasting }) = known.said.ended(now)
+                {
+                    info!(self.parts.log, "partition can be read again"; "partition" => message.partition(),
+                        "failures" => count, "seconds" => lasting.as_secs());
+                }
             }
         }
         known.status.position.store(known.next(), Ordering::Relaxed);

@@ -22,6 +22,7 @@ use crate::landing::claims::Claims;
 use crate::landing::consumer::{Event, ThreadParts};
 use crate::landing::layout::Layout;
 use crate::landing::subscriber::{BLOCKS_MAX, start_thread};
+use crate::logging::Repeated;
 use crate::messages::{BlockEnd, ClaimAnswer, ClaimId, Command, Commands, RecordBlock};
 use crate::status::Status;
 
@@ -181,6 +182,8 @@ impl Member {
             status: status.clone(),
             pulse: status.group("landing").pulse("consumer"),
             log,
+            unreachable: Repeated::default(),
+            rebalances: Repeated::default(),
             config: Arc::new(config),
         })
         .unwrap();

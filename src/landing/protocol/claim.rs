@@ -11,7 +11,7 @@ use super::batch::{column_records, is_other_log, refused_layout, stopped, with_w
 use super::checkpoint::{Checkpoint, FORMAT, Root, Sibling};
 use super::footer::differ;
 use super::swap::SwapOutcome;
-use super::words::gap;
+use super::words::{FOREIGN, OTHER_LOG, gap};
 
 /// What a claim is made with: the configuration's part of the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -445,7 +445,7 @@ impl Claim {
         {
             Some((key, _)) => {
                 let cause = format!(
-                    "foreign: another group lands this topic in the same folders ({key}): give \
+                    "{FOREIGN}another group lands this topic in the same folders ({key}): give \
                      each group folders of its own (store.data, store.dead_letters)"
                 );
                 self.stop(*checkpoint, etag, &cause, now)
@@ -575,7 +575,7 @@ pub fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {
             ("topic", &checkpoint.topic_id, &log.topic.topic_id)
         };
         return Some(format!(
-            "kafka holds another log: {what} id {theirs}, the checkpoint's is {ours}; {NEW_GROUP}"
+            "{OTHER_LOG}{what} id {theirs}, the checkpoint's is {ours}; {NEW_GROUP}"
         ));
     }
     let pending_end = checkpoint.pending.as_ref().map_or(0, |pending| pending.end);
@@ -585,7 +585,7 @@ pub fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {
         .max(pending_end);
     (log.high < reached).then(|| {
         format!(
-            "kafka holds another log: it ends at offset {}, the checkpoint has reached {reached}; \
+            "{OTHER_LOG}it ends at offset {}, the checkpoint has reached {reached}; \
              {NEW_GROUP}",
             log.high
         )
@@ -594,7 +594,7 @@ pub fn other_log(checkpoint: &Checkpoint, log: &LogView) -> Option<String> {
 
 fn foreign_objects(terms: &Terms, key: &str) -> String {
     format!(
-        "foreign: there is no checkpoint, but {key} is an object of topic {} partition {}: a lost \
+        "{FOREIGN}there is no checkpoint, but {key} is an object of topic {} partition {}: a lost \
          checkpoint or a renamed group would land everything again; put the checkpoint back, or \
          rebuild it from the files (groundtrack adopt --from-files), or name another folder for \
          store.data and store.dead_letters",

@@ -11,7 +11,7 @@ use super::claim::{Claimed, Terms};
 use super::keys::Names;
 use super::swap::SwapOutcome;
 use super::upload::UpsetReason;
-use super::words;
+use super::words::{self, FOREIGN};
 use crate::landing::offsets::OffsetSet;
 
 /// A claimed checkpoint.
@@ -375,7 +375,7 @@ impl Work {
         match &self.request {
             Request::Stop(cause) => cause.clone(),
             Request::Upset(UpsetReason::Foreign { key, why }) => {
-                format!("foreign: {key} is not an object of this batch: {why}; move it away")
+                format!("{FOREIGN}{key} is not an object of this batch: {why}; move it away")
             }
             _ => {
                 let end = checkpoint

@@ -2,12 +2,33 @@
 //! happened, with numbers, and how to go on, to be pasted as it is.
 
 use crate::config::Kafka;
+use crate::logging::events::{self, Event};
 use crate::messages::Damage;
+
+/// What each kind of cause begins with.
+const GAP: &str = "gap: ";
+const UNREADABLE: &str = "unreadable: ";
+/// Objects that are not ours are where ours belong.
+pub(super) const FOREIGN: &str = "foreign: ";
+/// Kafka's log is not the one that was landed.
+pub(super) const OTHER_LOG: &str = "kafka holds another log: ";
+
+/// The event of the log that a partition's stop for this cause is.
+pub fn event(cause: &str) -> Event {
+    let kinds = [
+        (GAP, events::PARTITION_GAP),
+        (UNREADABLE, events::UNREADABLE),
+        (FOREIGN, events::FOREIGN),
+        (OTHER_LOG, events::OTHER_LOG),
+    ];
+    let kind = kinds.iter().find(|(begin, _)| cause.starts_with(begin));
+    kind.map_or(events::PARTITION_STOPPED, |(_, event)| *event)
+}
 
 /// Offsets [from, to) are gone from Kafka, whose log begins at `to`.
 pub fn gap(topic: &str, partition: i32, next_offset: i64, [from, to]: [i64; 2]) -> String {
     format!(
-        "gap: kafka's log now starts at offset {to}, offsets {from} to {} are lost (retention); to \
+        "{GAP}kafka's log now starts at offset {to}, offsets {from} to {} are lost (retention); to \
          pass them, {}",
         to - 1,
         word_to_give(topic, partition, next_offset)
@@ -41,7 +62,7 @@ pub fn unreadable(
     };
     let topic = &kafka.topic;
     format!(
-        "unreadable: offset {offset} of kafka's log cannot be read ({error}), {behind}; to give up \
+        "{UNREADABLE}offset {offset} of kafka's log cannot be read ({error}), {behind}; to give up \
          offsets {offset} to {}, delete the log up to there:\n\
          kafka-delete-records.sh --bootstrap-server {} --offset-json-file /dev/stdin <<< \
          '{{\"version\":1,\"partitions\":[{{\"topic\":\"{topic}\",\"partition\":{partition},\

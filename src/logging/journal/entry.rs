@@ -75,7 +75,7 @@ impl Entry {
 
 /// The journal's name for a key: upper case, of letters, digits and underscores, beginning with a
 /// letter, and none of systemd's own.
-pub(super) fn field_name(key: &str) -> String {
+pub(in crate::logging) fn field_name(key: &str) -> String {
     let mut name: String = key
         .chars()
         .map(|character| match character {

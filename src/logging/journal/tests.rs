@@ -123,6 +123,27 @@ fn the_priorities_are_those_of_syslog() {
 }
 
 #[test]
+fn an_event_has_its_message_id_and_where_it_is_no_trouble_goes_out_as_a_notice() {
+    let journal = Socket::new();
+    let setup = journal.log();
+    info!(setup.logger, "it is ready"; events::READY, "partition" => 1);
+    info!(setup.logger, "file landed"; events::LANDED);
+    warn!(setup.logger, "partition stopped"; events::OVERTAKEN);
+    drop((setup.logger, setup.guard));
+    let entries = journal.entries();
+    assert_eq!(entries[0]["MESSAGE"], "it is ready, partition: 1");
+    for (entry, (event, priority)) in entries.iter().zip([
+        (events::READY, "5"),
+        (events::LANDED, "6"),
+        (events::OVERTAKEN, "4"),
+    ]) {
+        assert_eq!(entry["MESSAGE_ID"], event.message_id());
+        assert_eq!(entry["EVENT"], event.name);
+        assert_eq!(entry["PRIORITY"], priority);
+    }
+}
+
+#[test]
 fn hostile_text_makes_no_field_and_no_escape_of_its_own() {
     let journal = Socket::new();
     let setup = journal.log();
@@ -210,5 +231,6 @@ fn lines_written_while_there_is_no_journal_are_said_when_it_is_there() {
     }
     assert_eq!(heard.len(), 2);
     assert_eq!(heard[0]["MESSAGE"], "unheard");
+    assert_eq!(heard[1]["MESSAGE_ID"], events::LINES_LOST.message_id());
     assert_eq!((&*heard[1]["LINES"], &*heard[1]["SECONDS"]), ("3", "7"));
 }
