@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,9 @@ pub enum Error {
 /// # Errors
 /// [`Error`]: why it could not begin.
 pub fn dispatch(command: Command) -> Result<Outcome, Error> {
+    if !matches!(command, Command::Demo(_)) {
+        keep_memory_private()?;
+    }
     match command {
         Command::Run(arguments) => {
             let load = load_from(&arguments.settings);
@@ -97,6 +101,15 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
         Command::Reload(arguments) => reload(&arguments),
         Command::Status(arguments) => status(&arguments),
     }
+}
+
+/// Secrets stand in this process's memory: no core dump is made of it, and no other process of this
+/// user may read it. What everybody may read in `/proc`, and root, are not concerned.
+fn keep_memory_private() -> Result<(), Error> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| Error::Start {
+        what: "core dumps cannot be turned off",
+        error: error.into(),
+    })
 }
 
 /// Ingest, landing and web.

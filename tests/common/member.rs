@@ -20,11 +20,16 @@ pub struct Member {
 
 impl Member {
     pub fn start(config: &Path, more: &[&str], faults: &str) -> Self {
+        Self::start_in(config, more, &[("GROUNDTRACK_FAULTS", faults)])
+    }
+
+    /// With these variables set.
+    pub fn start_in(config: &Path, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_groundtrack"))
             .args(["run", "--config"])
             .arg(config)
             .args(more)
-            .env("GROUNDTRACK_FAULTS", faults)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -70,6 +75,10 @@ impl Member {
         let lines = self.lines();
         let said = lines.iter().filter(|line| line["msg"] == message);
         said.cloned().collect()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// All that it wrote.

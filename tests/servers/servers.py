@@ -22,6 +22,11 @@ NAMES is a list of servers with commas between. The command finds in its environ
                                   is their administrator
   GROUNDTRACK_TEST_SECURE_NAME    localhost:port of its other listeners: see SECURE
   GROUNDTRACK_TEST_SECURE_CA      PEM file of the authority that signed their certificates
+  GROUNDTRACK_TEST_SCRAM          localhost:port of its listener for SCRAM-SHA-512 over TLS, which
+                                  asks for a certificate as well; a test sets the password of
+                                  one of SCRAM_USERS
+  GROUNDTRACK_TEST_SCRAM_CERTS    folder with ca.pem, client.pem and client.key for there
+  GROUNDTRACK_TEST_SCRAM_PASSPHRASE  of client.key
   GROUNDTRACK_TEST_MINIO          http://host:port
   GROUNDTRACK_TEST_MINIO_TLS      https://localhost:port
   GROUNDTRACK_TEST_MINIO_CA       PEM file of the authority that signed its certificate
@@ -63,6 +68,9 @@ SERVERS = ["kafka", "kafka-secure", "minio", "minio-tls", "versitygw", "toxiprox
 BUCKET = "groundtrack-test"
 USER = "groundtrack-test"
 PASSWORD = "groundtrack-test-secret"
+PASSPHRASE = "groundtrack-test-passphrase"
+# One for each test that changes a password.
+SCRAM_USERS = ["scram-1", "scram-2", "scram-3"]
 REGION = "us-east-1"
 HOST = "127.0.0.1"
 
@@ -264,10 +272,11 @@ class Server:
         if not certificates.exists():
             make_certificates(certificates)
             make_wrong_certificates(certificates)
+            make_client_certificate(certificates)
         listeners = {"ADMIN": (HOST, self.port(), self.port())}
         settings = {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS",
+            "super.users": ";".join(f"User:{name}" for name in ["ANONYMOUS", *SCRAM_USERS]),
             "sasl.enabled.mechanisms": "PLAIN",
         }
         users = "".join(f' user_{name}="{secret}"' for name, secret in SECURE_USERS.items())
@@ -286,10 +295,21 @@ class Server:
                     file = certificates / "both.pem"
                 settings[f"{of_listener}ssl.keystore.type"] = "PEM"
                 settings[f"{of_listener}ssl.keystore.location"] = str(file)
-        settings["listener.name.mutual.ssl.client.auth"] = "required"
-        settings["listener.name.mutual.ssl.truststore.type"] = "PEM"
-        settings["listener.name.mutual.ssl.truststore.location"] = str(certificates / "ca.pem")
-        return self.kafka(listeners, {"ADMIN": "PLAINTEXT", **SECURE}, settings)
+        scram = "listener.name.scram."
+        listeners["SCRAM"] = ("localhost", self.port("SCRAM"), self.port("SCRAM"))
+        settings[f"{scram}sasl.enabled.mechanisms"] = "SCRAM-SHA-512"
+        settings[f"{scram}scram-sha-512.sasl.jaas.config"] = (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        )
+        settings[f"{scram}ssl.keystore.type"] = "PEM"
+        settings[f"{scram}ssl.keystore.location"] = str(certificates / "both.pem")
+        for name in ("mutual", "scram"):
+            of_listener = f"listener.name.{name}."
+            settings[f"{of_listener}ssl.client.auth"] = "required"
+            settings[f"{of_listener}ssl.truststore.type"] = "PEM"
+            settings[f"{of_listener}ssl.truststore.location"] = str(certificates / "ca.pem")
+        protocols = {"ADMIN": "PLAINTEXT", **SECURE, "SCRAM": "SASL_SSL"}
+        return self.kafka(listeners, protocols, settings)
 
     def kafka(self, listeners, protocols, more):
         """Listeners by name: host, the port where it listens and the one that it tells of."""
@@ -450,6 +470,22 @@ def make_wrong_certificates(folder):
         both(name, f"{name}.crt")
 
 
+def make_client_certificate(folder):
+    """A client of the same authority, its key behind a passphrase."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl(
+        "req", "-newkey", "rsa:2048", "-passout", f"pass:{PASSPHRASE}", "-keyout", "client.key",
+        "-out", "client.csr", "-subj", "/CN=client",
+    )  # fmt: skip
+    openssl(
+        "x509", "-req", "-in", "client.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+        "-CAcreateserial", "-days", "2", "-out", "client.pem",
+    )  # fmt: skip
+
+
 # --- just enough S3 to make a bucket ---------------------------------------------------------
 
 
@@ -547,15 +583,19 @@ def environment_of(folder, servers):
     }
     for server in servers:
         at = f"{HOST}:{server.port()}"
+        if server.name.startswith("kafka"):
+            variables["GROUNDTRACK_TEST_KAFKA_HOME"] = str(kafka_libs())
         if server.name == "kafka":
             variables["GROUNDTRACK_TEST_KAFKA"] = at
-            variables["GROUNDTRACK_TEST_KAFKA_HOME"] = str(kafka_libs())
             proxied, behind = server.port("proxied-port"), server.port("behind-port")
             variables["GROUNDTRACK_TEST_KAFKA_PROXIED"] = f"{HOST}:{proxied}"
             variables["GROUNDTRACK_TEST_KAFKA_BEHIND"] = f"{HOST}:{behind}"
         elif server.name == "kafka-secure":
             variables["GROUNDTRACK_TEST_SECURE"] = at
             variables["GROUNDTRACK_TEST_SECURE_CA"] = str(server.folder / "certs" / "ca.pem")
+            variables["GROUNDTRACK_TEST_SCRAM"] = f"localhost:{server.port('SCRAM')}"
+            variables["GROUNDTRACK_TEST_SCRAM_CERTS"] = str(server.folder / "certs")
+            variables["GROUNDTRACK_TEST_SCRAM_PASSPHRASE"] = PASSPHRASE
             variables["GROUNDTRACK_TEST_KAFKA_HOME"] = str(kafka_libs())
             for name in SECURE:
                 variables[f"GROUNDTRACK_TEST_SECURE_{name}"] = f"localhost:{server.port(name)}"
