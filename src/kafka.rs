@@ -72,22 +72,59 @@ pub fn is_damage(code: RDKafkaErrorCode) -> bool {
 /// Hands librdkafka's own log lines and errors to our logger. Enough for a producer too, whose
 /// delivery reports are of no interest.
 #[derive(Debug)]
-pub struct LogContext(KafkaLog);
+pub struct LogContext {
+    log: KafkaLog,
+    /// The last reason for which no broker could be spoken to, and when it was given.
+    complaint: Mutex<Option<(Instant, String)>>,
+}
+
+/// librdkafka tries again, and complains again, at least every 30 s.
+const COMPLAINT_HOLDS: Duration = Duration::from_secs(60);
 
 impl LogContext {
     /// Writes to this logger, with whatever fields it carries.
     pub fn new(log: slog::Logger) -> Self {
-        Self(KafkaLog::new(log))
+        Self {
+            log: KafkaLog::new(log),
+            complaint: Mutex::default(),
+        }
+    }
+
+    /// Why no broker can be spoken to, as far as librdkafka has said so lately: the error of a
+    /// call says no more than that it had no answer.
+    pub fn complaint(&self) -> Option<String> {
+        let complaint = self.complaint.lock();
+        let complaint = complaint.unwrap_or_else(PoisonError::into_inner);
+        let (at, reason) = complaint.as_ref()?;
+        (at.elapsed() < COMPLAINT_HOLDS).then(|| reason.clone())
     }
 }
 
 impl ClientContext for LogContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.0.line(level, facility, line);
+        self.log.line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
+        self.log.error(&error, reason);
+        let is_of_connecting = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::Authentication
+                    | RDKafkaErrorCode::SSL
+                    | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::BrokerTransportFailure
+            )
+        );
+        if is_of_connecting {
+            // How long it took differs each time.
+            let reason = reason.split(" (after ").next().unwrap_or(reason);
+            let complaint = (Instant::now(), reason.to_owned());
+            *self
+                .complaint
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(complaint);
+        }
     }
 }
 
@@ -290,6 +327,21 @@ mod tests {
         ] {
             assert_eq!(without_secret(line), shown);
         }
+    }
+
+    #[test]
+    fn the_reason_why_no_broker_is_reached_is_kept() {
+        let context = LogContext::new(slog::Logger::root(slog::Discard, slog::o!()));
+        assert_eq!(context.complaint(), None);
+        let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        context.error(
+            refused,
+            "sasl_ssl://a:1: invalid credentials (after 3ms in state AUTH_REQ)",
+        );
+        let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        context.error(down, "1/1 brokers are down");
+        let said = context.complaint();
+        assert_eq!(said.as_deref(), Some("sasl_ssl://a:1: invalid credentials"));
     }
 
     #[test]

@@ -80,9 +80,22 @@ impl KafkaBroker {
         question: impl FnOnce(&Self) -> Result<T, BrokerError> + Send + 'static,
     ) -> Result<T, BrokerError> {
         let broker = self.clone();
-        off_thread(move || question(&broker))
+        let asked = move || question(&broker).map_err(|error| broker.because(error));
+        off_thread(asked)
             .await
             .map_err(|error| BrokerError(error.to_string()))?
+    }
+
+    /// With the reason that librdkafka gave to nobody but its events.
+    fn because(&self, BrokerError(error): BrokerError) -> BrokerError {
+        // Who reads a record polls for it, and hears the events as well.
+        if let Ok(_reading) = self.reading.try_lock() {
+            while self.consumer.poll(Duration::ZERO).is_some() {}
+        }
+        BrokerError(match self.consumer.client().context().complaint() {
+            Some(reason) => format!("{error} ({reason})"),
+            None => error,
+        })
     }
 
     fn view(&self) -> Result<Option<TopicView>, BrokerError> {
