@@ -10,6 +10,8 @@
                                      port and data stay. start returns when the server answers.
                                      With another folder as GROUNDTRACK_TEST_SERVERS start starts
                                      a server of the test's own, which the test has to kill
+    servers.py request METHOD PATH [BODY]
+                                     for a test within `run`: asks MinIO, prints what it answers
     servers.py credentials POLICY    for a test within `run`: keys of MinIO that may do what this
                                      policy says, as a JSON document
 
@@ -38,6 +40,7 @@ NAMES is a list of servers with commas between. The command finds in its environ
   GROUNDTRACK_TEST_SERVERS        the folder by which it finds what it started
 """
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -87,7 +90,7 @@ SECURE = {
     # Asks for a certificate of the client's.
     "MUTUAL": "SSL",
 }
-SECURE_USERS = {"groundtrack": "groundtrack-secret"}
+SECURE_USERS = {"groundtrack": "groundtrack-secret", "admin": "admin-secret"}
 
 # Kafka answers in 5 s on an idle machine; a busy one with two cores may take ten times that.
 READY_WITHIN_S = 120
@@ -276,7 +279,9 @@ class Server:
         listeners = {"ADMIN": (HOST, self.port(), self.port())}
         settings = {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": ";".join(f"User:{name}" for name in ["ANONYMOUS", *SCRAM_USERS]),
+            "super.users": ";".join(
+                f"User:{name}" for name in ["ANONYMOUS", "admin", *SCRAM_USERS]
+            ),
             "sasl.enabled.mechanisms": "PLAIN",
         }
         users = "".join(f' user_{name}="{secret}"' for name, secret in SECURE_USERS.items())
@@ -498,7 +503,9 @@ def s3(port, method, path, tls_ca=None, body=b"", service="s3"):
     headers = {"host": host, "x-amz-content-sha256": payload, "x-amz-date": stamp}
     names = ";".join(headers)
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    canonical = "\n".join([method, urllib.parse.quote(path), "", lines, names, payload])
+    path, _, query = path.partition("?")
+    canonical = "\n".join([method, urllib.parse.quote(path), query, lines, names, payload])
+    path = f"{path}?{query}" if query else path
     scope = f"{day}/{REGION}/{service}/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
@@ -523,6 +530,8 @@ def s3(port, method, path, tls_ca=None, body=b"", service="s3"):
         with contextlib.closing(connection):
             if body:
                 headers["content-type"] = "application/x-www-form-urlencoded"
+                # MinIO wants it for some settings.
+                headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
@@ -653,6 +662,11 @@ def main(arguments):
         case ["install"]:
             install()
             return 0
+        case ["request", method, path, *body]:
+            port = urllib.parse.urlsplit(os.environ["GROUNDTRACK_TEST_MINIO"]).port
+            status, answer = s3(port, method, path, body="".join(body).encode())
+            print(answer.decode())
+            return 0 if 200 <= status < 300 else 1
         case ["credentials", policy]:
             print(json.dumps(credentials_for(pathlib.Path(policy).read_text())))
             return 0

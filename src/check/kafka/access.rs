@@ -9,7 +9,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::super::policy::{self, Resource};
 use super::super::{Finding, Problem};
-use super::client::{ANSWER_TIMEOUT, Asking, Partition};
+use super::client::{ANSWER_TIMEOUT, Asking, LOOK_EVERY, Partition, consumer};
 use crate::config;
 use crate::landing::topic_id::{Described, controller, describe};
 
@@ -171,14 +171,25 @@ pub(super) fn group(asking: &Asking, partitions: &[Partition]) -> Finding {
 
 fn commit_again(asking: &Asking, partitions: &[Partition]) -> Result<String, Problem> {
     let kafka = &asking.kafka;
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(&kafka.topic, partition.id);
-    }
-    let committed = asking
-        .consumer
-        .committed_offsets(list, asking.limit.left(ANSWER_TIMEOUT))
-        .map_err(|error| failed(asking, &error))?;
+    // One of its own: what the coordinator refuses comes between the records of the other.
+    let consumer = consumer(kafka).map_err(|error| failed(asking, &error))?;
+    let committed = loop {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&kafka.topic, partition.id);
+        }
+        match consumer.committed_offsets(list, asking.limit.left(LOOK_EVERY)) {
+            Ok(committed) => break committed,
+            Err(error) => match consumer.poll(Duration::ZERO) {
+                // A coordinator that may not be asked is waited for in vain.
+                Some(Err(refused)) if is_refused(&refused) => {
+                    return Err(failed(asking, &refused));
+                }
+                _ if is_late(&error) && asking.limit.cut().is_none() => {}
+                _ => return Err(failed(asking, &error)),
+            },
+        }
+    };
     let elements = committed.elements();
     if let Some(error) = elements.iter().find_map(|element| element.error().err()) {
         return Err(failed(asking, &error));
@@ -199,7 +210,7 @@ fn commit_again(asking: &Asking, partitions: &[Partition]) -> Result<String, Pro
     element
         .set_offset(one.offset())
         .map_err(|error| failed(asking, &error))?;
-    match asking.consumer.commit(&again, CommitMode::Sync) {
+    match consumer.commit(&again, CommitMode::Sync) {
         Ok(()) => Ok(format!(
             "{}: its offsets may be read, and committed",
             kafka.group
@@ -210,6 +221,17 @@ fn commit_again(asking: &Asking, partitions: &[Partition]) -> Result<String, Pro
         )),
         Err(error) => Err(failed(asking, &error)),
     }
+}
+
+fn is_refused(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+fn is_late(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::WaitingForCoordinator)
+    )
 }
 
 /// Kafka asks for the permission first, and then refuses a commit from outside of a group that has

@@ -19,7 +19,7 @@ use crate::kafka::client_config;
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How soon the reasons are looked at for why no answer comes.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// By then a broker has answered that speaks as it is spoken to, or has said why not; some say
 /// nothing.
@@ -62,36 +62,9 @@ pub(super) struct Partition {
 impl Asking {
     /// A client that has been answered once.
     pub(super) fn begin(kafka: &config::Kafka, limit: Limit) -> Result<(Self, View), Problem> {
-        let mut client = client_config(kafka);
-        // What belongs to members of a group.
-        for option in [
-            "group.protocol",
-            "group.remote.assignor",
-            "group.instance.id",
-        ] {
-            client.remove(option);
-        }
-        client
-            .set("group.id", &kafka.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .set("fetch.message.max.bytes", FETCH_BYTES)
-            .set("queued.min.messages", "1")
-            // An empty partition is told by an empty answer, which the broker holds back so long.
-            .set("fetch.wait.max.ms", "50")
-            .set("socket.connection.setup.timeout.ms", SETUP_TIMEOUT_MS)
-            .set("api.version.request.timeout.ms", SETUP_TIMEOUT_MS);
-        let consumer =
-            client
-                .create_with_context(Reasons::default())
-                .map_err(|error: KafkaError| {
-                    Problem::new(error.to_string(), "correct [kafka.options]")
-                })?;
         let asking = Self {
-            consumer,
+            consumer: consumer(kafka)
+                .map_err(|error| Problem::new(error.to_string(), "correct [kafka.options]"))?,
             kafka: kafka.clone(),
             limit,
         };
@@ -137,6 +110,33 @@ impl Asking {
     fn hear(&self) {
         while self.consumer.poll(Duration::ZERO).is_some() {}
     }
+}
+
+/// A consumer that subscribes to nothing.
+pub(super) fn consumer(kafka: &config::Kafka) -> Result<BaseConsumer<Reasons>, KafkaError> {
+    let mut client = client_config(kafka);
+    // What belongs to members of a group.
+    for option in [
+        "group.protocol",
+        "group.remote.assignor",
+        "group.instance.id",
+    ] {
+        client.remove(option);
+    }
+    client
+        .set("group.id", &kafka.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("fetch.message.max.bytes", FETCH_BYTES)
+        .set("queued.min.messages", "1")
+        // An empty partition is told by an empty answer, which the broker holds back so long.
+        .set("fetch.wait.max.ms", "50")
+        .set("socket.connection.setup.timeout.ms", SETUP_TIMEOUT_MS)
+        .set("api.version.request.timeout.ms", SETUP_TIMEOUT_MS);
+    client.create_with_context(Reasons::default())
 }
 
 fn addresses(metadata: &Metadata) -> Vec<String> {
