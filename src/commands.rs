@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,8 +90,13 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
     match command {
         Command::Run(arguments) => {
             let load = load_from(&arguments.settings);
-            let surroundings = Surroundings::of_process(Some(&arguments.settings.config));
-            run(load, surroundings, groups(), arguments.until_caught_up).map(Outcome::Served)
+            run(
+                load,
+                &arguments.settings.config,
+                groups(),
+                arguments.until_caught_up,
+            )
+            .map(Outcome::Served)
         }
         Command::Demo(arguments) => demo::run(arguments, groups()).map(Outcome::Served),
         Command::Check(arguments) => check(&arguments),
@@ -427,26 +432,28 @@ impl fmt::Debug for Service {
     }
 }
 
-/// `groundtrack run`: loads the configuration and runs the groups until there is a reason to end.
+/// `groundtrack run`: loads the configuration, which is read from `file`, and runs the groups until there is a reason to end.
 ///
 /// # Errors
 /// [`Error::Configuration`] with all mistakes, [`Error::Start`].
 pub fn run(
     mut load: Load,
-    surroundings: Surroundings,
+    file: &Path,
     groups: Vec<Group>,
     until_caught_up: bool,
 ) -> Result<ExitReason, Error> {
     let config = load().map_err(Error::Configuration)?;
+    let status = Status::new();
+    status.set_config_file(file.display().to_string());
     serve(Service {
         log: logging::start(&config.log),
         config,
         load,
-        surroundings,
+        surroundings: Surroundings::of_process(Some(file)),
         groups,
         until_caught_up,
         shutdown: CancellationToken::new(),
-        status: Status::new(),
+        status,
     })
 }
 

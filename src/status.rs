@@ -1,6 +1,7 @@
 //! What page, metrics, systemd and tests read. The actors write it by atomics, never by messages:
 //! a stage that works hears none.
 
+pub mod remedy;
 pub mod snapshot;
 pub mod track;
 
@@ -27,6 +28,7 @@ pub struct Status {
     counters: RwLock<BTreeMap<CounterKey, Arc<AtomicU64>>>,
     /// Troubles that hold now, by where they are; removed when they end.
     troubles: Mutex<BTreeMap<String, Trouble>>,
+    config_file: Mutex<Option<String>>,
     /// Keys of the configuration whose new value waits for a restart of the process.
     needs_restart: Mutex<Vec<String>>,
     /// Bytes held from the budget of the current generation.
@@ -145,6 +147,19 @@ pub struct PartitionStatus {
     /// When something last landed, milliseconds since 1970 UTC; 0: nothing has.
     pub landed_at_ms: AtomicI64,
     behind: Mutex<Behind>,
+    open: Mutex<Option<Open>>,
+    last_file: Mutex<Option<LandedFile>>,
+}
+
+/// A batch that is being filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// Records so far, dead letters included.
+    pub rows: u64,
+    /// Encoded so far.
+    pub bytes: u64,
+    /// When its first record was read, milliseconds since 1970 UTC.
+    pub since_ms: i64,
 }
 
 /// Since when a partition has had something to land and landed none of it.
@@ -181,6 +196,7 @@ impl Status {
             partitions: RwLock::default(),
             counters: RwLock::default(),
             troubles: Mutex::default(),
+            config_file: Mutex::default(),
             needs_restart: Mutex::default(),
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
@@ -296,6 +312,16 @@ impl Status {
             .collect()
     }
 
+    /// Says which file the configuration is read from.
+    pub fn set_config_file(&self, path: String) {
+        *lock(&self.config_file) = Some(path);
+    }
+
+    /// The configuration file; `None`: there is none.
+    pub fn config_file(&self) -> Option<String> {
+        lock(&self.config_file).clone()
+    }
+
     /// Says which keys of the configuration wait for a restart of the process.
     pub fn set_needs_restart(&self, keys: Vec<String>) {
         *lock(&self.needs_restart) = keys;
@@ -367,6 +393,26 @@ impl PartitionStatus {
     /// Where it stands.
     pub fn state(&self) -> PartitionState {
         lock(&self.state).clone()
+    }
+
+    /// Says what the batch holds that is being filled; `None`: there is none.
+    pub fn set_open(&self, open: Option<Open>) {
+        *lock(&self.open) = open;
+    }
+
+    /// The batch that is being filled.
+    pub fn open(&self) -> Option<Open> {
+        *lock(&self.open)
+    }
+
+    /// Says which of its files has landed.
+    pub fn set_last_file(&self, file: LandedFile) {
+        *lock(&self.last_file) = Some(file);
+    }
+
+    /// Its file that landed last.
+    pub fn last_file(&self) -> Option<LandedFile> {
+        lock(&self.last_file).clone()
     }
 
     /// Records of the log that have not landed; `None`: not known.

@@ -153,6 +153,13 @@ impl Accumulator {
         }
     }
 
+    /// Lets the status show what is open of this partition.
+    fn show(&self, partition: i32) {
+        let open = self.open.get(&partition).and_then(OpenBatch::shown);
+        let topic = &self.rotation.names.topic;
+        self.parts.status.partition(topic, partition).set_open(open);
+    }
+
     /// Closes these partitions' batches and sends them on, with the context held.
     fn close_and_send(
         &mut self,
@@ -164,6 +171,9 @@ impl Accumulator {
             .iter()
             .filter_map(|partition| self.open.remove(partition))
             .collect();
+        for partition in partitions {
+            self.show(*partition);
+        }
         self.parts.pulse.works();
         let work = async move {
             on_cpu(Step::CloseBatch, move || {
@@ -219,7 +229,12 @@ impl Accumulator {
     fn tick(&mut self, context: &mut Context<Self>) {
         let now = Instant::now();
         let claims = self.parts.claims.clone();
-        self.open.retain(|_, open| claims.is_current(open.claim()));
+        let ended = |open: &OpenBatch| !claims.is_current(open.claim());
+        let gone = self.open.extract_if(|_, open| ended(open));
+        let gone: Vec<i32> = gone.map(|(partition, _)| partition).collect();
+        for partition in gone {
+            self.show(partition);
+        }
         self.note_holes(now, context);
         let due = self.due(now);
         if !due.is_empty() {
@@ -263,6 +278,10 @@ impl Actor for Accumulator {
     #[allow(clippy::disallowed_methods, reason = "it wakes itself")]
     fn started(&mut self, context: &mut Self::Context) {
         self.parts.pulse.waits("rows");
+        // What the generation before had open was dropped with it.
+        for (_, partition) in self.parts.status.partitions() {
+            partition.set_open(None);
+        }
         context.notify_later(Tick, TICK);
         let budget = self.parts.budget.clone();
         let address = context.address();
@@ -299,10 +318,15 @@ impl Handler<RowBlock> for Accumulator {
         };
         self.parts.pulse.works();
         let rotation = self.rotation.clone();
+        let partition = block.claim.partition;
         let work = on_cpu(Step::Absorb, move || open.absorb(block, &rotation));
-        let work = wrap_future::<_, Self>(work).then(|absorbed, actor, _| match absorbed {
-            Ok(absorbed) => actor.send_out(Ok(absorbed.closed), absorbed.open),
-            Err(error) => actor.send_out(Err(error), None),
+        let work = wrap_future::<_, Self>(work).then(move |absorbed, actor, _| {
+            let sent = match absorbed {
+                Ok(absorbed) => actor.send_out(Ok(absorbed.closed), absorbed.open),
+                Err(error) => actor.send_out(Err(error), None),
+            };
+            actor.show(partition);
+            sent
         });
         context.wait(work);
     }

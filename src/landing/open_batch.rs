@@ -22,6 +22,7 @@ use crate::landing::protocol::checkpoint::LastRecord;
 use crate::landing::protocol::footer::{BatchFooter, Footer};
 use crate::landing::protocol::keys::Names;
 use crate::messages::{Batch, BatchFile, BlockEnd, Cause, ClaimId, Reject, RowBlock};
+use crate::status::{Open, now_ms};
 
 /// Data objects of a batch: with the dead letters an upload is at most 64 requests one after
 /// another, and a checkpoint with all keys stays small.
@@ -145,6 +146,16 @@ impl OpenBatch {
         let files: u64 = self.files.values().map(FileWriter::memory_bytes).sum();
         let rejects: usize = self.rejects.iter().map(reject_bytes).sum();
         files + rejects as u64
+    }
+
+    /// What it holds, to be shown; `None`: no record.
+    pub fn shown(&self) -> Option<Open> {
+        let age_ms = self.read_at?.elapsed().as_millis();
+        Some(Open {
+            rows: self.read.len(),
+            bytes: self.encoded_bytes(),
+            since_ms: now_ms().saturating_sub(i64::try_from(age_ms).unwrap_or(i64::MAX)),
+        })
     }
 
     /// Whether it holds a record.

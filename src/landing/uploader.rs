@@ -504,6 +504,7 @@ impl UploaderParts {
             info!(self.log, "file landed"; events::LANDED, "key" => &file.key, "rows" => file.rows,
                 "bytes" => file.bytes, "partition" => claim.partition, "offset" => batch.start,
                 "seconds" => format!("{:.3}", batch.read_at.elapsed().as_secs_f64()));
+            partition.set_last_file(file.clone());
             self.status.landed(file.clone());
         }
     }

@@ -1,18 +1,27 @@
 //! What is known about the process at one moment, as `/api/status` and `status --json` print it,
 //! and whether that is well.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::remedy;
 use super::{GroupStatus, LandedFile, PartitionState, PartitionStatus, Pulse, Status, now_ms};
 
-/// All of it. Times are in milliseconds since 1970 UTC.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// All of it. Times are in milliseconds since 1970 UTC. It is read again by the command
+/// `status`, also where a process of an older version wrote it: what is new has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Of this program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
+    /// Of the process.
+    #[serde(default)]
+    pub pid: u32,
+    /// The configuration file; `None`: there is none.
+    #[serde(default)]
+    pub config_file: Option<String>,
     /// In one word.
     pub health: Health,
     /// Why it is unhealthy, in plain words; empty: it is not.
@@ -33,10 +42,13 @@ pub struct Snapshot {
     pub last_file: Option<FileSnapshot>,
     /// What is wrong now.
     pub troubles: Vec<TroubleSnapshot>,
+    /// Keys of the configuration whose new value waits for a restart of the process.
+    #[serde(default)]
+    pub needs_restart: Vec<String>,
 }
 
 /// The process in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Nothing is wrong.
@@ -48,10 +60,10 @@ pub enum Health {
 }
 
 /// One group of actors.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot {
-    /// `ingest`, `landing` or `web`.
-    pub name: &'static str,
+    /// `ingest`, `landing`, `web` or `control`.
+    pub name: Cow<'static, str>,
     /// Whether a generation runs.
     pub running: bool,
     /// Number of its current generation.
@@ -65,12 +77,12 @@ pub struct GroupSnapshot {
 }
 
 /// One actor of a group's current generation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActorSnapshot {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// `None`: it works.
-    pub waits_for: Option<&'static str>,
+    pub waits_for: Option<Cow<'static, str>>,
     /// Since it last made progress or began to wait.
     pub silent_ms: u64,
     /// Progress made so far.
@@ -78,16 +90,19 @@ pub struct ActorSnapshot {
 }
 
 /// One partition.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartitionSnapshot {
     /// Its topic.
     pub topic: String,
     /// Its number.
     pub partition: i32,
     /// `not_ours`, `claiming`, `replaying`, `landing` or `stopped`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// Why it is stopped, and how to go on.
     pub cause: Option<String>,
+    /// Where it is stopped or behind: what to do, in short.
+    #[serde(default)]
+    pub remedy: Option<String>,
     /// The checkpoint's next offset.
     pub next_offset: Option<i64>,
     /// Where it is read.
@@ -113,10 +128,27 @@ pub struct PartitionSnapshot {
     pub dead_letters: u64,
     /// When something last landed.
     pub landed_at_ms: Option<i64>,
+    /// The batch that is being filled.
+    #[serde(default)]
+    pub open: Option<OpenSnapshot>,
+    /// Its file that landed last.
+    #[serde(default)]
+    pub last_file: Option<FileSnapshot>,
+}
+
+/// A batch that is being filled; most have one file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenSnapshot {
+    /// Records so far, dead letters included.
+    pub rows: u64,
+    /// Encoded so far.
+    pub bytes: u64,
+    /// When its first record was read.
+    pub since_ms: i64,
 }
 
 /// A file that landed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileSnapshot {
     /// Its full key.
     pub key: String,
@@ -141,12 +173,15 @@ impl FileSnapshot {
 }
 
 /// Something that is wrong now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TroubleSnapshot {
     /// Where.
     pub place: String,
-    /// What, and how to mend it.
+    /// What.
     pub text: String,
+    /// How to mend it.
+    #[serde(default)]
+    pub remedy: String,
     /// Since when.
     pub since_ms: i64,
     /// Whether `/healthz` answers 503 because of it.
@@ -164,7 +199,9 @@ impl Status {
         let last_file = super::lock(&self.last_file).clone();
         let troubles = self.troubles().into_iter();
         let snapshot = Snapshot {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            config_file: self.config_file(),
             health: Health::Healthy,
             unhealthy: Vec::new(),
             time_ms,
@@ -176,8 +213,10 @@ impl Status {
                 .collect(),
             budget_held_bytes: self.budget_held_bytes.load(Relaxed),
             last_file: last_file.as_ref().map(FileSnapshot::of),
+            needs_restart: self.needs_restart(),
             troubles: troubles
                 .map(|(place, trouble)| TroubleSnapshot {
+                    remedy: remedy::of_trouble(&place).to_owned(),
                     place,
                     text: trouble.text,
                     since_ms: trouble.since_ms,
@@ -192,6 +231,15 @@ impl Status {
 impl Snapshot {
     fn judged(mut self, max_age: Duration) -> Self {
         self.unhealthy = self.why_unhealthy(max_age);
+        let patience = max_age * 3;
+        let time_ms = self.time_ms;
+        for partition in &mut self.partitions {
+            let cause = partition.cause.as_deref();
+            let is_idle = idle_ms(partition, time_ms, patience).is_some();
+            let idle = is_idle.then_some(remedy::OF_IDLE);
+            let remedy = cause.map(remedy::of_stopped).or(idle);
+            partition.remedy = remedy.map(str::to_owned);
+        }
         self.health = if !self.unhealthy.is_empty() {
             Health::Unhealthy
         } else if self.troubles.is_empty() {
@@ -209,11 +257,7 @@ impl Snapshot {
             Some(format!("{} is stopped: {cause}", name_of(partition)))
         });
         let idle = self.partitions.iter().filter_map(|partition| {
-            let since_ms = partition.behind_since_ms?;
-            let behind_ms = self.time_ms.saturating_sub(since_ms);
-            if i128::from(behind_ms) <= patience.as_millis() as i128 {
-                return None;
-            }
+            let behind_ms = idle_ms(partition, self.time_ms, patience)?;
             Some(format!(
                 "{} has {} records to land and landed none for {} s",
                 name_of(partition),
@@ -227,6 +271,12 @@ impl Snapshot {
     }
 }
 
+/// For how long it has had something to land and landed none of it, where that is too long.
+fn idle_ms(partition: &PartitionSnapshot, time_ms: i64, patience: Duration) -> Option<i64> {
+    let behind_ms = time_ms.saturating_sub(partition.behind_since_ms?);
+    (i128::from(behind_ms) > patience.as_millis() as i128).then_some(behind_ms)
+}
+
 fn name_of(partition: &PartitionSnapshot) -> String {
     format!("partition {} of {}", partition.partition, partition.topic)
 }
@@ -235,7 +285,7 @@ fn of_group(name: &'static str, group: &GroupStatus) -> GroupSnapshot {
     let last_failure = super::lock(&group.last_failure).clone();
     let actors = group.actors().into_iter();
     GroupSnapshot {
-        name,
+        name: name.into(),
         running: group.running.load(Relaxed),
         generation: group.generation.load(Relaxed),
         restarts: group.restarts.load(Relaxed),
@@ -245,9 +295,10 @@ fn of_group(name: &'static str, group: &GroupStatus) -> GroupSnapshot {
 }
 
 fn of_actor(name: &'static str, pulse: &Pulse) -> ActorSnapshot {
+    let waits_for = Some(pulse.waits_for()).filter(|reason| !reason.is_empty());
     ActorSnapshot {
-        name,
-        waits_for: Some(pulse.waits_for()).filter(|reason| !reason.is_empty()),
+        name: name.into(),
+        waits_for: waits_for.map(Cow::from),
         silent_ms: pulse.silent_ms(),
         beats: pulse.beats.load(Relaxed),
     }
@@ -278,8 +329,9 @@ fn of_partition(
     PartitionSnapshot {
         topic,
         partition,
-        state,
+        state: state.into(),
         cause,
+        remedy: None,
         next_offset: known(status.next_offset.load(Relaxed)),
         position: known(status.position.load(Relaxed)),
         log_start: known(status.log_start.load(Relaxed)),
@@ -293,6 +345,12 @@ fn of_partition(
         records_landed: status.records_landed.load(Relaxed),
         dead_letters: status.dead_letters.load(Relaxed),
         landed_at_ms: time(status.landed_at_ms.load(Relaxed)),
+        open: status.open().map(|open| OpenSnapshot {
+            rows: open.rows,
+            bytes: open.bytes,
+            since_ms: open.since_ms,
+        }),
+        last_file: status.last_file().as_ref().map(FileSnapshot::of),
     }
 }
 

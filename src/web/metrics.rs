@@ -19,7 +19,7 @@ pub(super) fn render(snapshot: &Snapshot, counters: &[(CounterKey, u64)]) -> Str
 
 fn process(text: &mut Text, snapshot: &Snapshot) {
     text.gauge("groundtrack_build_info", "The version that runs; always 1.");
-    text.sample(&[("version", snapshot.version)], 1);
+    text.sample(&[("version", &*snapshot.version)], 1);
     text.gauge(
         "groundtrack_uptime_seconds",
         "How long the process has run.",
@@ -47,36 +47,37 @@ fn groups(text: &mut Text, groups: &[GroupSnapshot]) {
         "Whether a generation of the group runs.",
     );
     for group in groups {
-        text.sample(&[("group", group.name)], u8::from(group.running));
+        text.sample(&[("group", &*group.name)], u8::from(group.running));
     }
     text.gauge(
         "groundtrack_group_generation",
         "Number of the group's generation.",
     );
     for group in groups {
-        text.sample(&[("group", group.name)], group.generation);
+        text.sample(&[("group", &*group.name)], group.generation);
     }
     let help = "Generations of the group that ended though they should run.";
     text.counter("groundtrack_group_restarts_total", help);
     for group in groups {
-        text.sample(&[("group", group.name)], group.restarts);
+        text.sample(&[("group", &*group.name)], group.restarts);
     }
     let actors = || {
         let of_group = |group: &'_ GroupSnapshot| group.actors.clone();
-        groups
-            .iter()
-            .flat_map(move |group| of_group(group).into_iter().map(|actor| (group.name, actor)))
+        groups.iter().flat_map(move |group| {
+            let actors = of_group(group).into_iter();
+            actors.map(|actor| (&*group.name, actor))
+        })
     };
     let help = "Since the actor last made progress or began to wait.";
     text.gauge("groundtrack_actor_silent_seconds", help);
     for (group, actor) in actors() {
-        let labels = [("group", group), ("actor", actor.name)];
+        let labels = [("group", group), ("actor", &*actor.name)];
         text.sample(&labels, actor.silent_ms as f64 / 1000.0);
     }
     let help = "1 while the actor waits for something, 0 while it works.";
     text.gauge("groundtrack_actor_waits", help);
     for (group, actor) in actors() {
-        let labels = [("group", group), ("actor", actor.name)];
+        let labels = [("group", group), ("actor", &*actor.name)];
         text.sample(&labels, u8::from(actor.waits_for.is_some()));
     }
 }
