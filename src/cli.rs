@@ -244,9 +244,13 @@ pub struct Status {
     /// Which configuration the service runs with; only its name and its status.socket are used.
     #[command(flatten)]
     pub settings: Settings,
-    /// Print the document that /api/status has, too
+    /// Print the document that the page has under /api/status
     #[arg(long)]
     pub json: bool,
+    /// Show it anew each second, until Ctrl-C: in place on a terminal, else one block after
+    /// another, with --json one document in each line
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// Which configuration a command runs with.

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use serde_json::json;
 use slog::{Logger, error, info, warn};
 use tokio_util::sync::CancellationToken;
 
@@ -16,15 +15,14 @@ use crate::adopt::{self, Rebuilding, Takeover, watch};
 use crate::check::{self, Finding, Item, Layout, Problem, Report, policy};
 use crate::cli::{self, Command, PolicyOf, Settings};
 use crate::config::Config;
-use crate::control::client::{self, AskError};
+use crate::control::client::AskError;
 use crate::control::place::Surroundings;
 use crate::infer::{self, InferError};
 use crate::landing::kafka_broker::KafkaBroker;
 use crate::logging::{self, LogSetup, events};
 use crate::notify::Notifier;
-use crate::status::snapshot::Health;
 use crate::status::{Status, now_ms};
-use crate::supervisor::reload::{Answer, reloads};
+use crate::supervisor::reload::reloads;
 use crate::supervisor::{ExitReason, GONE_WITHIN, Group, GroupName, Load, Plan, supervise};
 use crate::verify::{self, Bar, JsonReport, Question, TextReport, VerifyError, Weight};
 use crate::{control, demo, ingest, landing, signals, store, web};
@@ -71,6 +69,9 @@ pub enum Error {
     /// The running process could not be asked.
     #[error("{0}")]
     Ask(#[from] AskError),
+    /// There is no process to be asked; what is known of it.
+    #[error("{0}")]
+    NotRunning(String),
     /// The running process has refused the configuration: all of its mistakes.
     #[error("refused, the old configuration goes on:\n{}", .0.join("\n"))]
     Refused(Vec<String>),
@@ -103,8 +104,8 @@ pub fn dispatch(command: Command) -> Result<Outcome, Error> {
         Command::Verify(arguments) => prove(&arguments),
         Command::Infer(arguments) => propose(&arguments),
         Command::Adopt(arguments) => adopt(arguments),
-        Command::Reload(arguments) => reload(&arguments),
-        Command::Status(arguments) => status(&arguments),
+        Command::Reload(arguments) => control::command::reload(&arguments),
+        Command::Status(arguments) => control::command::status(&arguments),
     }
 }
 
@@ -345,54 +346,8 @@ fn propose(arguments: &cli::Infer) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-/// Where the process that runs with these settings may be asked.
-fn sockets(settings: &Settings) -> Vec<PathBuf> {
-    let asked = Config::socket(&settings.sources());
-    Surroundings::of_process(Some(&settings.config)).candidates(asked.as_deref())
-}
-
-fn ask_runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Start {
-            what: "no runtime could be started",
-            error,
-        })
-}
-
-/// `groundtrack reload`
-fn reload(arguments: &cli::Reload) -> Result<Outcome, Error> {
-    let sockets = sockets(&arguments.settings);
-    let answer = ask_runtime()?.block_on(client::reload(&sockets))?;
-    if arguments.json {
-        print(&format_args!("{}\n", json!(answer)))?;
-    }
-    match answer {
-        Answer::Applied(applied) => {
-            if !arguments.json {
-                print(&applied)?;
-            }
-            Ok(Outcome::Done)
-        }
-        Answer::Refused { mistakes } => Err(Error::Refused(mistakes)),
-        Answer::Ending => Err(Error::Ending),
-    }
-}
-
-/// `groundtrack status`
-fn status(arguments: &cli::Status) -> Result<Outcome, Error> {
-    let sockets = sockets(&arguments.settings);
-    let document = ask_runtime()?.block_on(client::status(&sockets))?;
-    print(&format_args!("{document:#}\n"))?;
-    Ok(match document["health"] == json!(Health::Healthy) {
-        true => Outcome::Done,
-        false => Outcome::NotWell,
-    })
-}
-
 /// Writes to stdout; a reader that has gone away, as `head` does, wants no more and is no error.
-fn print(what: &dyn fmt::Display) -> Result<(), Error> {
+pub(crate) fn print(what: &dyn fmt::Display) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     let written = write!(stdout, "{what}").and_then(|()| stdout.flush());
     match written {

@@ -41,7 +41,7 @@ fn exit_code(ended: &Result<Outcome, Error>) -> u8 {
             ExitReason::Fenced(_) => 5,
         },
         Err(Error::Configuration(_) | Error::Refused(_)) => 2,
-        Err(Error::Ask(AskError::NotRunning(_)) | Error::Ending) => 4,
+        Err(Error::Ask(AskError::NotRunning(_)) | Error::NotRunning(_) | Error::Ending) => 4,
         Err(
             Error::Start { .. }
             | Error::Output(_)
@@ -73,6 +73,7 @@ mod tests {
         assert_eq!(exit_code(&Err(Error::Configuration(Vec::new()))), 2);
         assert_eq!(exit_code(&Err(Error::Refused(Vec::new()))), 2);
         assert_eq!(exit_code(&Err(Error::Ending)), 4);
+        assert_eq!(exit_code(&Err(Error::NotRunning(String::new()))), 4);
         let ask = |error| exit_code(&Err(Error::Ask(error)));
         assert_eq!(ask(AskError::NotRunning(Vec::new())), 4);
         let path = String::new();

@@ -426,6 +426,171 @@ fn a_refused_reload_prints_all_mistakes_and_is_exit_code_2() {
     running.end();
 }
 
+/// A `journalctl` that does this.
+fn journalctl(sandbox: &Sandbox, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = sandbox.file("journalctl", &format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn status_of_nobody(sandbox: &Sandbox) -> String {
+    sandbox.file("iss.toml", "[status]\nsocket = \"/nowhere/here.sock\"\n");
+    let output = sandbox
+        .command(&["status", "--config", "iss.toml"])
+        .env("PATH", sandbox.folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(stdout(&output), "");
+    let text = stderr(&output).to_owned();
+    assert!(
+        text.contains("not running: nobody answers at /nowhere/here.sock"),
+        "{text}"
+    );
+    text
+}
+
+#[test]
+fn what_does_not_run_says_what_its_journal_said_last() {
+    let sandbox = Sandbox::new();
+    journalctl(
+        &sandbox,
+        "echo \"$@\"; echo 'groundtrack gives up'; printf '\\033[2J\\n'",
+    );
+    let text = status_of_nobody(&sandbox);
+    let asked = "--unit groundtrack@iss.service --lines 10 --output cat --no-pager --quiet";
+    assert!(text.contains(asked), "{text}");
+    assert!(text.contains("groundtrack gives up"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn what_does_not_run_and_has_no_journal_says_how_to_look() {
+    let sandbox = Sandbox::new();
+    let look = "journalctl -u groundtrack@iss.service -e";
+    let text = status_of_nobody(&sandbox);
+    assert!(
+        text.contains("not installed") && text.contains(look),
+        "{text}"
+    );
+    journalctl(&sandbox, "echo 'No journal files were opened' >&2; exit 1");
+    let text = status_of_nobody(&sandbox);
+    assert!(
+        text.contains("this user may read") && text.contains(look),
+        "{text}"
+    );
+    journalctl(&sandbox, "while :; do :; done");
+    let text = status_of_nobody(&sandbox);
+    assert!(
+        text.contains("no answer within 3s") && text.contains(look),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_status_is_one_screen_that_says_what_is_wrong_and_what_to_do() {
+    let sandbox = Sandbox::new();
+    let running = Running::start(&sandbox);
+    sandbox.file("service.toml", "nonsense");
+    assert_eq!(running.ask(&["reload"]).status.code(), Some(2));
+    let output = running.ask(&["status"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("groundtrack 0."), "{text}");
+    let pid = format!("pid {}, ", running.child.id());
+    for part in [
+        pid.as_str(),
+        "service.toml",
+        "degraded",
+        "-> correct the file",
+        "landing ",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(text.lines().count() < 24, "{text}");
+    running.end();
+}
+
+#[test]
+fn a_watch_prints_blocks_where_there_is_no_terminal() {
+    use std::io::{BufRead, BufReader};
+    let sandbox = Sandbox::new();
+    let running = Running::start(&sandbox);
+    for (arguments, start) in [
+        (&["status", "--watch"][..], "groundtrack 0."),
+        (&["status", "--watch", "--json"], "{\""),
+    ] {
+        let mut child = sandbox
+            .command(arguments)
+            .args(["--config", "service.toml"])
+            .env("XDG_RUNTIME_DIR", sandbox.folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let blocks = lines.map(Result::unwrap).filter(|line| {
+            assert!(!line.contains('\u{1b}'), "{line:?}");
+            line.starts_with(start)
+        });
+        assert_eq!(blocks.take(2).count(), 2, "{arguments:?}");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    }
+    running.end();
+}
+
+/// On the other screen, without a cursor, and back at Ctrl-C.
+#[test]
+fn a_watch_redraws_in_place_and_gives_the_terminal_back() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+    let sandbox = Sandbox::new();
+    let running = Running::start(&sandbox);
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let side = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut child = sandbox
+        .command(&["status", "--watch", "--config", "service.toml"])
+        .env("XDG_RUNTIME_DIR", sandbox.folder.path())
+        .stdout(side)
+        .spawn()
+        .unwrap();
+    let mut terminal = std::fs::File::from(terminal);
+    let mut seen = String::new();
+    let mut bytes = [0; 4096];
+    let mut read_until = |seen: &mut String, holds: &dyn Fn(&str) -> bool| {
+        while !holds(seen) {
+            match terminal.read(&mut bytes) {
+                Ok(read) if read > 0 => *seen += &String::from_utf8_lossy(&bytes[..read]),
+                // The other side is closed, and all was read.
+                _ => break,
+            }
+        }
+    };
+    read_until(&mut seen, &|seen| {
+        seen.matches("\u{1b}[H").count() >= 2 && seen.ends_with("\u{1b}[J")
+    });
+    assert!(seen.starts_with("\u{1b}[?1049h\u{1b}[?25l"), "{seen:?}");
+    assert!(!seen.contains("\u{1b}[?1049l"), "{seen:?}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    child.wait().unwrap();
+    read_until(&mut seen, &|_| false);
+    let (_, after) = seen
+        .split_once("\u{1b}[?25h\u{1b}[?1049l")
+        .expect("given back");
+    assert!(after.starts_with("groundtrack 0."), "{after:?}");
+    running.end();
+}
+
 #[test]
 fn what_does_not_run_is_exit_code_4_and_says_where_it_was_looked_for() {
     let sandbox = Sandbox::new();
@@ -435,7 +600,8 @@ fn what_does_not_run_is_exit_code_4_and_says_where_it_was_looked_for() {
     );
     for command in ["reload", "status"] {
         let output = sandbox.run(&[command, "--config", "service.toml"]);
-        assert_eq!(output.status.code(), Some(4), "{command}");
+        let code = output.status.code();
+        assert_eq!(code, Some(4), "{command}");
         assert_eq!(stdout(&output), "");
         let text = stderr(&output);
         assert!(text.contains("/nowhere/here.sock"), "{text}");
