@@ -75,7 +75,7 @@ pub fn render(snapshot: &Snapshot, size: Size) -> String {
         .map(|section| {
             section
                 .iter()
-                .map(|line| line.trim_end().to_owned() + "\n")
+                .map(|line| cut(line.trim_end(), columns) + "\n")
                 .collect()
         })
         .collect();
@@ -115,7 +115,7 @@ fn head(snapshot: &Snapshot, columns: usize) -> Vec<String> {
         let text = format!("changed in the file, needs a restart of the service: {keys}");
         lines.push(plain(&text));
     }
-    lines.iter().map(|line| cut(line, columns)).collect()
+    lines
 }
 
 fn landed(snapshot: &Snapshot) -> String {
@@ -255,7 +255,7 @@ fn groups(groups: &[GroupSnapshot], columns: usize, detail: Detail) -> Vec<Strin
         return Vec::new();
     }
     if detail == Detail::Line {
-        return vec![folded(groups, columns)];
+        return vec![folded(groups)];
     }
     let mut lines =
         vec!["GROUP    STATE     GEN  FAILED  ACTORS, and what each waits for".to_owned()];
@@ -278,7 +278,7 @@ fn groups(groups: &[GroupSnapshot], columns: usize, detail: Detail) -> Vec<Strin
             Detail::Actors => lines.extend(rest.iter().map(|line| format!("{indent}{line}"))),
             Detail::Lines | Detail::Line => {
                 if let (Some(line), false) = (lines.last_mut(), rest.is_empty()) {
-                    *line = cut(&format!("{line} {}", rest.join(" ")), columns);
+                    *line = format!("{line} {}", rest.join(" "));
                 }
             }
         }
@@ -310,7 +310,7 @@ fn doing(group: &GroupSnapshot) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn folded(groups: &[GroupSnapshot], columns: usize) -> String {
+fn folded(groups: &[GroupSnapshot]) -> String {
     let words = groups.iter().map(|group| match group.restarts {
         0 => format!("{} {}", plain(&group.name), state(group)),
         failed => format!(
@@ -321,5 +321,5 @@ fn folded(groups: &[GroupSnapshot], columns: usize) -> String {
         ),
     });
     let line = words.collect::<Vec<_>>().join(", ");
-    cut(&format!("groups: {line}"), columns)
+    format!("groups: {line}")
 }

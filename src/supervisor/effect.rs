@@ -45,6 +45,9 @@ const INGEST: Effect = Effect::Restarts(&[Ingest]);
 const LANDING: Effect = Effect::Restarts(&[Landing]);
 const BOTH: Effect = Effect::Restarts(&[Ingest, Landing]);
 const PAGE: Effect = Effect::Restarts(&[Page]);
+/// Shown on the page, too.
+const SHOWN: Effect = Effect::Restarts(&[Landing, Page]);
+const BOTH_SHOWN: Effect = Effect::Restarts(&[Ingest, Landing, Page]);
 
 /// Every key, in the order of the file.
 pub const TABLE: &[Row] = &[
@@ -66,8 +69,8 @@ pub const TABLE: &[Row] = &[
         |s| &s.stale_after
     )),
     row!("kafka.brokers", BOTH, kafka.brokers),
-    row!("kafka.topic", BOTH, kafka.topic),
-    row!("kafka.group", LANDING, kafka.group),
+    row!("kafka.topic", BOTH_SHOWN, kafka.topic),
+    row!("kafka.group", SHOWN, kafka.group),
     row!("kafka.instance_id", LANDING, kafka.instance_id),
     row!("kafka.start", LANDING, kafka.start),
     row!("kafka.options", BOTH, kafka.options),
@@ -85,8 +88,8 @@ pub const TABLE: &[Row] = &[
     row!("files.row_group_rows", LANDING, files.row_group_rows),
     row!("files.partition_by", LANDING, files.partition_by),
     row!("files.partition_time", LANDING, files.partition_time),
-    row!("store.url", LANDING, store.location),
-    row!("store.data", LANDING, store.data),
+    row!("store.url", SHOWN, store.location),
+    row!("store.data", SHOWN, store.data),
     row!("store.checkpoints", LANDING, store.checkpoints),
     row!("store.dead_letters", LANDING, store.dead_letters),
     row!("store.s3.endpoint", LANDING, store.s3.endpoint),
@@ -118,7 +121,7 @@ pub const TABLE: &[Row] = &[
         keys(old).and_then(|keys| keys.2) != keys(new).and_then(|keys| keys.2)
     }),
     // The publisher holds what is not yet delivered within the process's memory.
-    row!("limits.memory", BOTH, limits.memory_bytes),
+    row!("limits.memory", BOTH_SHOWN, limits.memory_bytes),
     // How long the publisher flushes, and a rebalance waits.
     row!("limits.drain", BOTH, limits.drain),
     row!("supervision.backoff", Effect::AtOnce, supervision.backoff),

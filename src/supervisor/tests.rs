@@ -726,7 +726,7 @@ fn an_answer_comes_when_the_new_configuration_is_in_force() {
         restarted: vec![
             restarted(Ingest, &["kafka.topic"], GroupState::Started),
             restarted(Landing, &["kafka.topic"], GroupState::Started),
-            restarted(Web, &["web.listen"], GroupState::Off),
+            restarted(Web, &["kafka.topic", "web.listen"], GroupState::Off),
         ],
         ..Applied::default()
     };

@@ -203,7 +203,7 @@ impl Overview {
             let name = |part: &str| format!("p{}.{part}", one.partition);
             let known =
                 |number: Option<i64>| number.map_or_else(|| UNKNOWN.to_owned(), words::number);
-            set(name("state"), one.state.into());
+            set(name("state"), one.state.to_string());
             set(name("next"), known(one.next_offset));
             // The log's end is asked for less often than the checkpoint moves.
             set(name("end"), known(one.log_end.max(one.next_offset)));
@@ -259,7 +259,7 @@ impl Overview {
         let mut wrong = troubles
             .map(|trouble| format!("{}\n{}", trouble.place, trouble.text))
             .chain(status.unhealthy.iter().cloned());
-        let mut groups = status.groups.iter().map(|group| group.name.to_owned());
+        let mut groups = status.groups.iter().map(|group| group.name.to_string());
         let mut shown = Self::shown(&status.partitions)
             .into_iter()
             .map(|one| format!("{} {:?}", one.partition, one.cause))
@@ -487,7 +487,7 @@ fn word(health: Health) -> &'static str {
 fn state_of(actor: Option<&ActorSnapshot>) -> (&'static str, String) {
     match actor {
         None => ("off", "does not run".to_owned()),
-        Some(actor) => match actor.waits_for {
+        Some(actor) => match &actor.waits_for {
             Some(what) => ("waits", format!("waits for {what}")),
             None => ("works", "works".to_owned()),
         },

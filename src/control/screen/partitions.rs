@@ -63,7 +63,7 @@ pub(super) fn table(
     if !rest.is_empty() {
         lines.push(summary(rest));
     }
-    lines.iter().map(|line| super::cut(line, columns)).collect()
+    lines
 }
 
 struct Layout {
