@@ -1,11 +1,12 @@
 //! The page's group: the pages, their JSON twins, `/healthz` and `/metrics`, read-only, from the
 //! atomics of [`crate::status`].
 //!
-//! It never asks an actor for anything, so a request cannot hold up the data, and a port that is
-//! taken only fails this group, which the supervisor tries again. A page is whole without
-//! JavaScript; with it, it is kept up to date by `live`.
+//! It never asks an actor for anything, and reads Kafka by clients of its own, so a request cannot
+//! hold up the data, and a port that is taken only fails this group, which the supervisor tries
+//! again. A page is whole without JavaScript; with it, it is kept up to date by `live`.
 
 mod assets;
+mod browse;
 mod guard;
 mod history;
 mod live;
@@ -112,7 +113,8 @@ fn bind(page: Data<Page>) -> io::Result<(Server, Vec<std::net::SocketAddr>)> {
             .configure(routes)
     })
     .workers(1)
-    .worker_max_blocking_threads(1)
+    // Those that read Kafka, and one that compresses.
+    .worker_max_blocking_threads(browse::READS_MAX + 1)
     .max_connections(CONNECTIONS_MAX)
     .client_request_timeout(REQUEST_TIMEOUT)
     .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -134,6 +136,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .route("/metrics", web::to(metrics))
         .route("/api/status", web::to(api_status))
         .configure(assets::routes)
+        .configure(browse::routes)
         .default_service(web::to(not_found));
 }
 

@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::status::Status;
 use crate::status::snapshot::{FileSnapshot, Snapshot};
 
+use super::browse::Browse;
 use super::history::History;
 use super::live::Live;
 use super::overview::Overview;
@@ -29,6 +30,7 @@ pub(super) struct Page {
     pub(super) status: Arc<Status>,
     pub(super) settings: config::Web,
     config: Arc<Config>,
+    pub(super) browse: Browse,
     history: Mutex<History>,
     live: watch::Sender<Arc<Live>>,
     readers: Arc<Semaphore>,
@@ -47,6 +49,7 @@ impl Page {
             history: Mutex::new(History::new(&status)),
             status,
             settings,
+            browse: Browse::new(config.clone()),
             config,
             live: watch::channel(Arc::default()).0,
             readers: Arc::new(Semaphore::new(READERS_MAX)),

@@ -9,10 +9,36 @@ use super::assets::{SCRIPT, STYLE};
 pub(super) enum Place {
     /// `/`
     Overview,
+    /// `/topic`
+    Topic,
+    /// `/messages`, and each record's own
+    Messages,
 }
 
 impl Place {
-    const ALL: [(Self, &'static str, &'static str); 1] = [(Self::Overview, "/", "Overview")];
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Overview, "/"),
+        (Self::Topic, "/topic"),
+        (Self::Messages, "/messages"),
+    ];
+
+    /// The same for machines.
+    fn twin(self) -> &'static str {
+        match self {
+            Self::Overview => "/api/overview",
+            Self::Topic => "/api/topic",
+            Self::Messages => "/api/messages",
+        }
+    }
+
+    /// In the navigation.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Topic => "Topic",
+            Self::Messages => "Records",
+        }
+    }
 }
 
 /// A whole page. `live`: where its changes come from; none: it stays as it is.
@@ -34,10 +60,10 @@ pub(super) fn page(place: Place, title: &str, live: Option<&str>, main: &Markup)
                 header {
                     a.brand href="/" { "groundtrack" }
                     nav aria-label="Pages" {
-                        @for (this, href, words) in Place::ALL {
-                            a href=(href) aria-current=[(this == place).then_some("page")] { (words) }
+                        @for (this, href) in Place::ALL {
+                            a href=(href) aria-current=[(this == place).then_some("page")] { (this.words()) }
                         }
-                        a href="/api/overview" { "JSON" }
+                        a href=(place.twin()) { "JSON" }
                         a href="/metrics" { "Metrics" }
                     }
                     p #connection role="status" {}

@@ -19,7 +19,14 @@ use crate::supervisor::{ExitReason, Group, GroupName, Plan, supervise};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn answer(status: &Arc<Status>, request: TestRequest) -> ServiceResponse {
-    let config = crate::testing::config();
+    answer_by(crate::testing::config(), status, request).await
+}
+
+pub(super) async fn answer_by(
+    config: crate::config::Config,
+    status: &Arc<Status>,
+    request: TestRequest,
+) -> ServiceResponse {
     let settings = config.web.clone().unwrap();
     let ends = CancellationToken::new();
     let page = Page::new(Arc::new(config), settings, status.clone(), ends);
@@ -32,13 +39,13 @@ async fn answer(status: &Arc<Status>, request: TestRequest) -> ServiceResponse {
     answer.map_into_boxed_body()
 }
 
-fn get(path: &str) -> TestRequest {
+pub(super) fn get(path: &str) -> TestRequest {
     TestRequest::get()
         .uri(path)
         .insert_header(("host", "localhost:9000"))
 }
 
-fn header(answer: &ServiceResponse, name: &str) -> String {
+pub(super) fn header(answer: &ServiceResponse, name: &str) -> String {
     answer
         .headers()
         .get(name)
