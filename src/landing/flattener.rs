@@ -112,9 +112,10 @@ impl Flattener {
                 slog::warn!(self.log, "records still become dead letters"; events::DEAD_LETTERS,
                     "rejects" => rejects, "causes" => causes, example(block));
             }
-            Line::Ended { rejects } => {
+            Line::Ended { rejects, lasting } => {
                 slog::info!(self.log, "records no longer become dead letters";
-                    events::DEAD_LETTERS_ENDED, "rejects" => rejects);
+                    events::DEAD_LETTERS_ENDED, "rejects" => rejects,
+                    "seconds" => lasting.as_secs());
             }
         }
         if block.rows.num_rows() > 0 {
@@ -267,6 +268,7 @@ struct Going {
     causes: BTreeMap<Cause, u64>,
     /// Since the first line.
     rejects: u64,
+    since: Instant,
     last_reject: Instant,
     next_line: Instant,
     interval: Duration,
@@ -278,7 +280,7 @@ enum Line {
     None,
     Begun,
     Goes { rejects: u64, causes: String },
-    Ended { rejects: u64 },
+    Ended { rejects: u64, lasting: Duration },
 }
 
 impl Report {
@@ -291,6 +293,7 @@ impl Report {
             self.going = Some(Going {
                 causes: BTreeMap::new(),
                 rejects: rejects.len() as u64,
+                since: now,
                 last_reject: now,
                 next_line: now + REPORT_FIRST,
                 interval: REPORT_FIRST,
@@ -301,9 +304,9 @@ impl Report {
             if now - going.last_reject < QUIET {
                 return Line::None;
             }
-            let rejects = going.rejects;
+            let (rejects, lasting) = (going.rejects, going.last_reject - going.since);
             self.going = None;
-            return Line::Ended { rejects };
+            return Line::Ended { rejects, lasting };
         }
         going.last_reject = now;
         going.rejects += rejects.len() as u64;
@@ -576,7 +579,13 @@ mod tests {
         assert_eq!(report.take(at(180), &bad), Line::None);
         assert_eq!(report.take(at(181), &bad), goes(4, "syntax: 2, type: 2"));
         assert_eq!(report.take(at(480), &[]), Line::None);
-        assert_eq!(report.take(at(481), &[]), Line::Ended { rejects: 9 });
+        assert_eq!(
+            report.take(at(481), &[]),
+            Line::Ended {
+                rejects: 9,
+                lasting: Duration::from_secs(180)
+            }
+        );
         assert_eq!(report.take(at(482), &bad), Line::Begun);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use slog::{KV, Logger, Record, Serializer, info, warn};
 
-use crate::landing::broker::{Broker, BrokerError, TopicView};
+use crate::landing::broker::{Broker, TopicView};
 use crate::logging::events::{self, Event};
 use crate::logging::{Repeated, Say};
 use crate::status::{Pulse, Status, Waiting, now_ms};
@@ -39,9 +39,11 @@ impl Place {
         }
     }
 
-    /// What its failure and its return are in the log.
-    fn events(self) -> (Event, Event) {
+    /// What its failure and its return are in the log. `is_absent`: Kafka answers that there is no
+    /// topic.
+    fn events(self, is_absent: bool) -> (Event, Event) {
         match self {
+            Place::Kafka if is_absent => (events::TOPIC_MISSING, events::TOPIC_BACK),
             Place::Store | Place::Checkpoints => (events::STORE_UNREACHABLE, events::STORE_BACK),
             Place::Kafka => (events::BROKER_UNREACHABLE, events::BROKER_BACK),
         }
@@ -57,6 +59,8 @@ pub enum Question<'a> {
     Partition(&'static str, i32),
     /// About the topic.
     Topic(&'static str),
+    /// The same, and the answer is that there is none.
+    AbsentTopic(&'static str),
 }
 
 impl Display for Question<'_> {
@@ -66,7 +70,7 @@ impl Display for Question<'_> {
             Question::Partition(what, partition) => {
                 write!(formatter, "{what} of partition {partition}")
             }
-            Question::Topic(what) => formatter.write_str(what),
+            Question::Topic(what) | Question::AbsentTopic(what) => formatter.write_str(what),
         }
     }
 }
@@ -83,7 +87,9 @@ impl KV for Question<'_> {
                 serializer.emit_i32("partition", *partition)?;
                 serializer.emit_str("request", what)
             }
-            Question::Topic(what) => serializer.emit_str("request", what),
+            Question::Topic(what) | Question::AbsentTopic(what) => {
+                serializer.emit_str("request", what)
+            }
         }
     }
 }
@@ -108,6 +114,8 @@ struct FailingPlace {
     repeated: Repeated,
     /// Questions that failed and are not answered yet.
     open: usize,
+    /// What a line said of that last was that there is no topic.
+    is_absent: bool,
     /// Whether the status tells of a trouble.
     is_troubled: bool,
     /// A generation before told of it, and nobody yet that it is over.
@@ -185,11 +193,21 @@ impl Patience {
 
     /// The topic, once it exists and a broker answers: it is waited for, never created by us.
     pub(crate) async fn topic(&self, broker: &dyn Broker) -> TopicView {
-        self.until_answered(Question::Topic("asking for the topic"), async || {
-            let topic = broker.topic().await?;
-            topic.ok_or_else(|| BrokerError("it does not exist; create it".to_owned()))
-        })
-        .await
+        let what = "asking for the topic";
+        let mut asking = self.ask();
+        loop {
+            match broker.topic().await {
+                Ok(Some(topic)) => {
+                    asking.answered();
+                    return topic;
+                }
+                Ok(None) => {
+                    let absent = "it does not exist; create it";
+                    asking.failed(Question::AbsentTopic(what), &absent).await;
+                }
+                Err(error) => asking.failed(Question::Topic(what), &error).await,
+            }
+        }
     }
 }
 
@@ -199,13 +217,18 @@ impl Inner {
     }
 
     fn say_failing(&self, question: Question<'_>, error: &str) {
+        let is_absent = matches!(question, Question::AbsentTopic(_));
         let said = {
             let mut failing = self.failing();
             failing.is_troubled = true;
             failing.is_inherited = false;
-            failing.repeated.failed(Instant::now())
+            let said = failing.repeated.failed(now());
+            if said.is_some() {
+                failing.is_absent = is_absent;
+            }
+            said
         };
-        let (event, _) = self.place.events();
+        let (event, _) = self.place.events(is_absent);
         let place = self.place.as_str();
         match said {
             Some(Say::Started) => warn!(self.log, "request failed, asking again"; event,
@@ -224,9 +247,9 @@ impl Inner {
         failing.is_troubled = false;
         let is_inherited = std::mem::take(&mut failing.is_inherited);
         let trouble = self.status.mended(self.place.as_str());
-        let (_, event) = self.place.events();
+        let (_, event) = self.place.events(failing.is_absent);
         let place = self.place.as_str();
-        if let Some(Say::Ended { count, lasting }) = failing.repeated.ended(Instant::now()) {
+        if let Some(Say::Ended { count, lasting }) = failing.repeated.ended(now()) {
             info!(self.log, "requests are answered again"; event, "place" => place,
                 "failures" => count, "seconds" => lasting.as_secs());
         } else if let Some(trouble) = trouble.filter(|_| is_inherited) {
@@ -275,5 +298,134 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// By the clock that the waits between two attempts go by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use slog::{Drain, Level, Never, OwnedKVList, o};
+
+    use super::*;
+
+    /// The messages of what is written at info or above.
+    #[derive(Debug, Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl Drain for Lines {
+        type Ok = ();
+        type Err = Never;
+
+        fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+            if record.level().is_at_least(Level::Info) {
+                self.0.lock().unwrap().push(record.msg().to_string());
+            }
+            Ok(())
+        }
+    }
+
+    struct Rig {
+        lines: Lines,
+        status: Arc<Status>,
+        patience: Patience,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self::after(Status::new())
+        }
+
+        fn after(status: Arc<Status>) -> Self {
+            let lines = Lines::default();
+            let pulse = status.group("landing").pulse("uploader");
+            let log = Logger::root(lines.clone(), o!());
+            Self {
+                patience: Patience::new(Place::Store, status.clone(), pulse, log),
+                lines,
+                status,
+            }
+        }
+
+        fn said(&self) -> Vec<String> {
+            self.lines.0.lock().unwrap().clone()
+        }
+    }
+
+    const QUESTION: Question<'static> = Question::Key("creating", "a/b");
+    const FAILED: &str = "request failed, asking again";
+    const STILL: &str = "requests still fail, asking again";
+    const BACK: &str = "requests are answered again";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_night_of_failures_is_a_few_lines_and_its_end_one() {
+        let rig = Rig::new();
+        let start = now();
+        let night = Duration::from_secs(8 * 3600);
+        let mut asked = 0;
+        let answer = async || {
+            asked += 1;
+            if now() - start < night {
+                Err("503")
+            } else {
+                Ok(())
+            }
+        };
+        rig.patience.until_answered(QUESTION, answer).await;
+        assert!(asked > 1_000, "{asked}");
+        let said = rig.said();
+        assert_eq!(said[0], FAILED);
+        assert_eq!(said.iter().filter(|line| *line == STILL).count(), 12);
+        assert_eq!(said.last().unwrap(), BACK);
+        assert_eq!(said.len(), 14);
+        assert!(!rig.status.has_trouble("the store"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_every_other_request_makes_no_storm() {
+        let rig = Rig::new();
+        for _ in 0..5_000 {
+            let mut is_first = true;
+            let answer = async || match std::mem::replace(&mut is_first, false) {
+                true => Err("503"),
+                false => Ok(()),
+            };
+            rig.patience.until_answered(QUESTION, answer).await;
+            assert!(!rig.status.has_trouble("the store"));
+        }
+        let said = rig.said().len();
+        assert!((6..20).contains(&said), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answered_question_does_not_tell_that_another_is() {
+        let rig = Rig::new();
+        let mut denied = rig.patience.ask();
+        denied.failed(QUESTION, &"403").await;
+        let mut other = rig.patience.ask();
+        other.failed(QUESTION, &"503").await;
+        other.answered();
+        assert_eq!(rig.said(), [FAILED]);
+        assert!(rig.status.has_trouble("the store"));
+        denied.answered();
+        assert_eq!(rig.said(), [FAILED, BACK]);
+        assert!(!rig.status.has_trouble("the store"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trouble_of_a_generation_that_ended_is_mended_by_the_first_answer() {
+        let before = Rig::new();
+        let mut asking = before.patience.ask();
+        asking.failed(QUESTION, &"503").await;
+        drop(asking);
+        let rig = Rig::after(before.status);
+        rig.patience.ask().answered();
+        assert!(!rig.status.has_trouble("the store"));
+        assert_eq!(rig.said(), [BACK]);
+        rig.patience.ask().answered();
+        assert_eq!(rig.said(), [BACK]);
     }
 }

@@ -173,7 +173,8 @@ fn entry_of(record: &Record<'_>, values: &OwnedKVList) -> Entry {
 /// `journalctl` shows no text at all.
 fn message(words: &fmt::Arguments<'_>, own: &Values) -> String {
     let mut text = words.to_string();
-    let shown = own.0.iter().filter(|(key, _)| *key != events::KEY);
+    let is_shown = |(key, value): &&(Key, String)| *key != events::KEY && !value.is_empty();
+    let shown = own.0.iter().filter(is_shown);
     for (key, value) in shown.rev() {
         let (shown, rest) = match value.char_indices().nth(SHOWN_CHARS_MAX) {
             Some((end, _)) => (&value[..end], "..."),

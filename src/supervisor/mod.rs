@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use slog::{error, info, warn};
+use slog::{debug, error, info, warn};
 
 use self::ending::Ending;
 pub use self::group::{Group, GroupName, Outcome};
@@ -230,7 +230,7 @@ impl Supervisor {
                     };
                     if leaves {
                         let deadline = self.drain_deadline(index, now);
-                        info!(self.plan.log, "draining"; "group" => self.slots[index].name());
+                        debug!(self.plan.log, "draining"; "group" => self.slots[index].name());
                         self.slots[index].leave(None, deadline);
                     }
                 }
@@ -307,7 +307,8 @@ impl Supervisor {
         };
         match judge(leave.as_ref(), self.plan.until_caught_up, outcome) {
             Judgement::AsAsked => {
-                info!(self.plan.log, "generation ended"; "group" => slot.name());
+                info!(self.plan.log, "generation ended"; "group" => slot.name(),
+                    "generation" => slot.number());
             }
             Judgement::Done(reason) => {
                 info!(self.plan.log, "nothing is left to land"; "group" => slot.name());

@@ -165,7 +165,7 @@ impl Slot {
             self.status.running.store(false, Ordering::Relaxed);
             Failure::Group(format!("no thread could be started: {error}"))
         })?;
-        info!(log, "generation started");
+        info!(parts.log, "generation started"; "group" => self.name(), "generation" => self.number);
         self.phase = Phase::Running(Live {
             done,
             drain,

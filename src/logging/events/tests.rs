@@ -203,6 +203,8 @@ fn the_catalog_uses_only_fields_that_the_events_lines_have() {
                 "store-unreachable",
                 "store-back",
                 "broker-unreachable",
+                "topic-missing",
+                "topic-back",
                 "broker-back",
             ]);
         }

@@ -126,7 +126,7 @@ fn the_priorities_are_those_of_syslog() {
 fn an_event_has_its_message_id_and_where_it_is_no_trouble_goes_out_as_a_notice() {
     let journal = Socket::new();
     let setup = journal.log();
-    info!(setup.logger, "it is ready"; events::READY, "partition" => 1);
+    info!(setup.logger, "it is ready"; events::READY, "error" => "", "partition" => 1);
     info!(setup.logger, "file landed"; events::LANDED);
     warn!(setup.logger, "partition stopped"; events::OVERTAKEN);
     drop((setup.logger, setup.guard));
