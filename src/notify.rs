@@ -301,7 +301,7 @@ fn landed(snapshot: &Snapshot) -> String {
         .map(|one| one.records_landed)
         .sum();
     let mut words = format!(
-        "{landed} records landed since the start, {lag} of {} partitions are left",
+        "{landed} records landed since the start, lag {lag} in {} partitions",
         ours.len()
     );
     if let Some(file) = &snapshot.last_file {
@@ -482,7 +482,7 @@ mod tests {
             landed_at_ms: 0,
         });
         let say = |joins| sentence(&status.snapshot(MAX_AGE), &config, joins);
-        let well = "5 records landed since the start, 3 of 1 partitions are left; last file a/b.parquet (5 rows)";
+        let well = "5 records landed since the start, lag 3 in 1 partitions; last file a/b.parquet (5 rows)";
         assert_eq!(say(false), well);
         status.trouble("source", "it is\nREADY=1", false);
         status.trouble("store", "away", false);
