@@ -56,14 +56,7 @@ def measure(machine, arguments):
         text = text.replace(shipped, here)
     guest.write(CONFIG, text, 0o640, "groundtrack")
     guest.systemctl("enable", "--now", UNIT)
-    # The process's id as it is seen here.
-    inside = machine.pid()
-    pid = next(
-        int(folder.name)
-        for folder in pathlib.Path("/proc").glob("[0-9]*")
-        if f"\nNSpid:\t{folder.name}\t{inside}\n" in safe(folder / "status")
-        and safe(folder / "comm").strip() == "groundtrack"
-    )
+    inside, pid = machine.pid(), machine.outer_pid()
     print(f"started; {cpu_s(pid):.2f} CPU s until READY", flush=True)
     since = time.monotonic()
     print("minute  CPU s  RSS MiB  own  peak", flush=True)
@@ -76,13 +69,6 @@ def measure(machine, arguments):
         print(f"{minute:6.1f}  {cpu_s(pid) - before:5.2f}  {mib[0]:7.1f} {mib[1]:5.1f} {mib[2]:5.1f}", flush=True)
     print(machine.status_text(), flush=True)
     assert machine.pid() == inside and machine.restarts() == 0
-
-
-def safe(path):
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def main():

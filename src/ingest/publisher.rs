@@ -21,11 +21,10 @@ use actix::{
 };
 use futures_util::future::join_all;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::future_producer::DeliveryFuture;
 use tokio::sync::oneshot;
 
 use super::producer::{
-    BATCH_BYTES, BATCH_SAMPLES, KafkaProducer, Topic, fatal, fate, look_up, producer, record,
+    BATCH_BYTES, BATCH_SAMPLES, KafkaProducer, Report, Topic, fatal, fate, look_up, producer,
 };
 use super::queue::{Fate, Queue};
 use crate::fault::{self, Step};
@@ -144,10 +143,7 @@ impl Publisher {
         let pulse = self.pulse.clone();
         let reports = async move {
             let handed = fault::within(Step::Produce, || {
-                let sent = batch.iter().map(|sample| {
-                    let sent = producer.send_result(record(&topic, sample));
-                    sent.map_err(|(error, _)| error)
-                });
+                let sent = batch.iter().map(|sample| producer.send(&topic, sample));
                 std::future::ready(Ok(sent.collect::<Vec<_>>()))
             });
             let handed = handed.await;
@@ -309,7 +305,10 @@ impl Publisher {
 impl Actor for Publisher {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
+    fn started(&mut self, context: &mut Context<Self>) {
+        let producer = self.producer.clone();
+        let polling = async move { match producer.poll().await {} };
+        context.spawn(polling.into_actor(self));
         self.pulse.waits("samples");
     }
 }
@@ -354,13 +353,9 @@ impl Handler<Flush> for Publisher {
 }
 
 /// The delivery report of a sample that was handed to librdkafka, or why it was not.
-async fn report(sent: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {
+async fn report(sent: Result<oneshot::Receiver<Report>, KafkaError>) -> Report {
     let sent = sent?;
-    let delivered = async || match sent.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(error),
-        // The producer is gone, and whether Kafka has it is not known.
-        Err(_) => Err(KafkaError::Canceled),
-    };
+    // Without an answer the producer is gone, and whether Kafka has it is not known.
+    let delivered = async || sent.await.unwrap_or(Err(KafkaError::Canceled));
     fault::within(Step::DeliveryReport, delivered).await
 }

@@ -33,7 +33,7 @@ REPOSITORY = HERE.parent.parent.parent
 sys.path[:0] = [str(HERE.parent), str(REPOSITORY / "tests")]
 import rig
 from chaos import kafka, records
-from guest import Guest, missing, until
+from guest import Guest, missing, removed, until
 
 UNIT = "groundtrack.service"
 # It polls, into a topic of its own.
@@ -46,6 +46,9 @@ IN_NETWORK = "GROUNDTRACK_TEST_IN_NETWORK"
 # Tenths, as systemd-analyze wants it: 1.5.
 EXPOSURE_MAX = 15
 RATE = 40
+# More records than fit in the memory that a service needs for its start.
+BACKLOG = 400_000
+ENOUGH_TO_START = 24 << 20
 PARTITIONS = 2
 
 # A step of each actor's own (docs/fault-points.md), after which it makes no progress, and the name
@@ -66,14 +69,15 @@ OF_INGEST = ("poller", "publisher")
 class Feed:
     """Records into a topic at a rate, each acknowledgement noted, until it is ended."""
 
-    def __init__(self, folder, topic, partitions=PARTITIONS):
+    def __init__(self, folder, topic, partitions, records):
+        """Brought up to so many records when it is ended."""
         self.topic = topic
         self.folder = pathlib.Path(folder) / f"feed-{topic}"
         self.folder.mkdir()
         brokers = rig.variable("GROUNDTRACK_TEST_KAFKA")
         kafka.create_topic(topic, partitions)
         command = [sys.executable, str(REPOSITORY / "tests/chaos/feed.py"), "--brokers", brokers,
-                   "--topic", topic, "--partitions", str(partitions), "--records", "1",
+                   "--topic", topic, "--partitions", str(partitions), "--records", str(records),
                    "--rate", str(RATE), "--out", str(self.folder), "--seed", "1"]  # fmt: skip
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
@@ -154,8 +158,8 @@ class Machine:
             self.guest.run("rm", "-rf", folder)
         self.guest.systemctl("daemon-reload")
 
-    def feed(self, topic, partitions=PARTITIONS):
-        self.feeds.append(Feed(self.folder, topic, partitions))
+    def feed(self, topic, partitions=PARTITIONS, records=1):
+        self.feeds.append(Feed(self.folder, topic, partitions, records))
         return self.feeds[-1]
 
     # --- what is seen ---
@@ -195,6 +199,17 @@ class Machine:
 
     def pid(self, unit=UNIT):
         return int(self.guest.show(unit, "MainPID"))
+
+    def outer_pid(self):
+        """The service's process as it is numbered outside of the guest."""
+        inside = self.pid()
+        for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                text, outside = status.read_text(), status.parent.name
+                is_it = text.startswith("Name:\tgroundtrack\n")
+                if is_it and f"\nNSpid:\t{outside}\t{inside}\n" in text:
+                    return int(outside)
+        raise AssertionError(f"no process is {inside} inside")
 
     def verify(self, path=CONFIG):
         """Proves what landed by the installed program itself."""
@@ -350,6 +365,37 @@ def a_kill_is_followed_by_a_restart(machine):
     machine.lands("iss", "after a kill")
 
 
+def a_kill_for_want_of_memory_is_followed_by_a_restart(machine):
+    """By the kernel itself, in a group of this machine: the guest's own is not enforced."""
+    memory = pathlib.Path("/sys/fs/cgroup/memory")
+    if not memory.is_dir():
+        say("not done: no memory hierarchy of version 1 is here")
+        return
+    unit, guest = "groundtrack@big.service", machine.guest
+    feed = machine.feed("big", 1, BACKLOG)
+    feed.end()
+    machine.configure("big", "big")
+    group = memory / guest.name
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(f"{ENOUGH_TO_START}\n")
+    try:
+        # What is started meanwhile stays in the group; what is started later is outside.
+        (group / "cgroup.procs").write_text(f"{guest.leader}\n")
+        guest.systemctl("start", "--no-block", unit)
+        until("a process", lambda: machine.pid(unit) != 0)
+        (memory / "cgroup.procs").write_text(f"{guest.leader}\n")
+        say(machine.says("status=9/KILL", unit))
+        assert "oom_kill 1" in (group / "memory.oom_control").read_text()
+        until("a new process", lambda: machine.is_up(unit))
+        assert machine.restarts(unit) == 1
+    finally:
+        (memory / "cgroup.procs").write_text(f"{guest.leader}\n")
+        until("an empty group", lambda: removed(group), 30)
+    ends = rig.topic_offsets(machine.kafka, "big")
+    until("all of it has landed", lambda: reached(machine, "big") == ends)
+    guest.systemctl("stop", unit)
+
+
 def hang(machine, faults, unit=UNIT):
     """A start in which the faults strike; the watchdog and the heartbeat are shortened."""
     machine.forget_journal()
@@ -388,7 +434,8 @@ def a_stuck_thread_of_ingest_is_the_watchdogs(machine):
 def a_stuck_thread_of_landing_is_the_watchdogs(machine):
     """The consumer's, and that of the actors: neither can be ended. With the unit's own 120 s the
     process gives up before, with exit code 1."""
-    for faults in ("poll-events:before=hang@300", "hand-records:before=stuck@3"):
+    stuck = ["hand-records:before=stuck@3", "poll-events:before=hang@300"]
+    for faults in stuck if machine.long else stuck[:1]:
         hang(machine, faults)
         bitten(machine)
         machine.lands("iss", f"after {faults}")
@@ -564,6 +611,7 @@ TESTS = [
     a_start_is_ready_and_files_land,
     a_reload_tells_whether_it_was_taken,
     a_kill_is_followed_by_a_restart,
+    a_kill_for_want_of_memory_is_followed_by_a_restart,
     a_hang_of_an_actor_is_mended_within_the_process,
     a_stuck_thread_of_ingest_is_the_watchdogs,
     a_stuck_thread_of_landing_is_the_watchdogs,
