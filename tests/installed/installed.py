@@ -80,6 +80,8 @@ class Feed:
                    "--topic", topic, "--partitions", str(partitions), "--records", str(records),
                    "--rate", str(RATE), "--out", str(self.folder), "--seed", "1"]  # fmt: skip
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        # It hears signals before it makes its notes.
+        until(f"the feed of {topic}", lambda: any(self.folder.iterdir()))
 
     def end(self):
         if self.process.poll() is None:
