@@ -40,8 +40,24 @@ pub enum Command {
     /// Make checkpoints where a Spark job ended, or from the files where they were lost
     Adopt(Adopt),
     /// Let the running service read its configuration again, and say what became of it
+    ///
+    /// Asks over the service's local socket and waits until what has changed is in force; SIGHUP
+    /// asks without waiting. Prints which keys took effect at once, which groups were restarted by
+    /// which keys, and which keys need a restart of the service. A file that is not valid is
+    /// refused as a whole, with all of its mistakes, and the old configuration goes on.
+    ///
+    /// Exit code: 0 applied; 1 no answer, or no permission to ask; 2 refused; 4 not running.
     Reload(Reload),
     /// Show what the running service says of itself: is all well, and if not, what is to be done?
+    ///
+    /// Asks over the service's local socket, for which root, its user and its group have
+    /// permission. Shows groups and actors, partitions with their lag and what is open, the file
+    /// that landed last, and what is wrong, the gravest first, each with how to mend it. Many
+    /// partitions are folded, the worst shown. Where nothing runs it says so, and what the journal
+    /// said last of the unit.
+    ///
+    /// Exit code: 0 healthy; 1 degraded or unhealthy, no answer, or no permission to ask; 4 not
+    /// running.
     Status(Status),
 }
 
@@ -213,14 +229,7 @@ pub struct Adopt {
 }
 
 /// `groundtrack reload`
-///
-/// Asks over the service's local socket and waits until what has changed is in force; SIGHUP asks
-/// without waiting. An invalid file is refused as a whole, with all of its mistakes, and the old
-/// configuration goes on. What each key does when it changes is in docs/reload.md.
-///
-/// Exit code: 0 applied; 1 no answer; 2 refused; 4 not running.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct Reload {
     /// Which configuration the service runs with; only its name and its status.socket are used.
     #[command(flatten)]
@@ -231,15 +240,7 @@ pub struct Reload {
 }
 
 /// `groundtrack status`
-///
-/// Asks over the service's local socket, for which its user, its group and root have permission.
-/// Shows groups and actors, partitions with their lag and open file, what has landed last, and
-/// what is wrong with how to mend it. Where nothing runs it says so, and what the journal of the
-/// unit said last.
-///
-/// Exit code: 0 healthy; 1 degraded, or no answer; 4 not running.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct Status {
     /// Which configuration the service runs with; only its name and its status.socket are used.
     #[command(flatten)]

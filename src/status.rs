@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
@@ -29,6 +29,8 @@ pub struct Status {
     /// Troubles that hold now, by where they are; removed when they end.
     troubles: Mutex<BTreeMap<String, Trouble>>,
     config_file: Mutex<Option<String>>,
+    /// `files.max_age` of the configuration in force, in milliseconds.
+    max_age_ms: AtomicU64,
     /// Keys of the configuration whose new value waits for a restart of the process.
     needs_restart: Mutex<Vec<String>>,
     /// Bytes held from the budget of the current generation.
@@ -197,6 +199,7 @@ impl Status {
             counters: RwLock::default(),
             troubles: Mutex::default(),
             config_file: Mutex::default(),
+            max_age_ms: AtomicU64::default(),
             needs_restart: Mutex::default(),
             budget_held_bytes: AtomicU64::new(0),
             last_file: Mutex::default(),
@@ -320,6 +323,17 @@ impl Status {
     /// The configuration file; `None`: there is none.
     pub fn config_file(&self) -> Option<String> {
         lock(&self.config_file).clone()
+    }
+
+    /// Says at which age a file is closed.
+    pub fn set_max_age(&self, max_age: Duration) {
+        let ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
+        self.max_age_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// At which age a file is closed, by the configuration in force.
+    pub fn max_age(&self) -> Duration {
+        Duration::from_millis(self.max_age_ms.load(Ordering::Relaxed))
     }
 
     /// Says which keys of the configuration wait for a restart of the process.
@@ -570,7 +584,7 @@ impl Pulse {
     }
 
     /// Whether it works without progress for longer than this.
-    pub fn is_hung(&self, heartbeat: std::time::Duration) -> bool {
+    pub fn is_hung(&self, heartbeat: Duration) -> bool {
         let is_silent =
             self.own_wait().is_empty() && u128::from(self.own_silent_ms()) > heartbeat.as_millis();
         is_silent || self.pieces().iter().any(|piece| piece.is_hung(heartbeat))

@@ -35,6 +35,7 @@ pub use defaults::{
 };
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use references::Reference;
+pub(crate) use rules::SOCKET_PATH_MAX;
 pub use secrets::Secret;
 pub(crate) use secrets::presentable;
 pub use units::{parse_duration, parse_size};

@@ -38,7 +38,7 @@ const HIVE_FOLDERS: usize =
     "/date=__HIVE_DEFAULT_PARTITION__/hour=__HIVE_DEFAULT_PARTITION__/".len();
 
 /// The longest path of a Unix socket, its end mark not counted.
-pub(super) const SOCKET_PATH_MAX: usize = 107;
+pub(crate) const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn not_zero(duration: Duration) -> Result<Duration, String> {
     if duration.is_zero() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The socket's name in its folder.
-const SOCKET: &str = "groundtrack.sock";
+pub(crate) const SOCKET: &str = "groundtrack.sock";
 
 /// Where systemd makes runtime folders for services.
 const RUN: &str = "/run";

@@ -145,8 +145,9 @@ async fn serve(socket: &Socket, desk: &Rc<Desk>, clients: &mut JoinSet<()>) -> F
 async fn answer(mut stream: UnixStream, desk: &Desk) {
     let answer = match read_request(&mut stream).await {
         Some(Request::Status) => {
-            let max_age = desk.generation.config.files.max_age;
-            to_line(&desk.generation.status.snapshot(max_age))
+            let status = &desk.generation.status;
+            // Of the configuration in force: this generation may be older.
+            to_line(&status.snapshot(status.max_age()))
         }
         Some(Request::Reload) => reload(&stream, desk).await,
         None => to_line(&Denied::new(

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::commands::{self, Error, Service};
-use crate::config::{Config, Kafka, Log, Source, Sources, Store, StoreLocation, Web};
-use crate::control::place::Surroundings;
+use crate::config::{Config, Kafka, Log, SOCKET_PATH_MAX, Source, Sources, Store, StoreLocation, Web};
+use crate::control::place::{SOCKET, Surroundings};
 use crate::landing::protocol::keys::encoded_group;
 use crate::logging;
 use crate::status::Status;
@@ -73,13 +73,15 @@ pub fn run_to(
         .map_err(|error| start_error("the simulator cannot start", error))?;
     let (_broker, brokers) = start_broker(&log.logger, &topic)
         .map_err(|error| start_error("the embedded broker cannot start", error))?;
-    let config = Config {
+    let mut config = Config {
         log: log_settings()?,
         ..configuration(&dir, &brokers, &simulator.url(), &topic, options.listen)
     };
+    config.status.socket = socket_in(&dir);
     let status = Status::new();
     let shutdown = CancellationToken::new();
     let places = Places {
+        socket: config.status.socket.clone(),
         dir,
         brokers,
         topic,
@@ -178,6 +180,12 @@ fn start_broker(log: &slog::Logger, topic: &str) -> io::Result<(Broker, String)>
     Ok((broker, brokers))
 }
 
+/// Beside the folders of the files; `None`: the path is too long for a socket.
+fn socket_in(dir: &Path) -> Option<PathBuf> {
+    let path = dir.join(SOCKET);
+    (path.as_os_str().len() <= SOCKET_PATH_MAX).then_some(path)
+}
+
 fn checkpoints_of(dir: &Path, topic: &str) -> PathBuf {
     let checkpoints = dir.join(Store::default().checkpoints);
     checkpoints.join(encoded_group(GROUP)).join(topic)
@@ -206,6 +214,15 @@ mod tests {
         let second = new_topic(now, |topic| topic == first);
         assert_eq!(second, "iss-20261123-235959-2");
         assert_ne!(new_topic(now, |topic| !topic.ends_with("-3")), second);
+    }
+
+    #[test]
+    fn a_folder_with_a_long_name_goes_without_a_socket_of_its_own() {
+        assert_eq!(
+            socket_in(Path::new("/demo")),
+            Some(PathBuf::from("/demo/groundtrack.sock"))
+        );
+        assert_eq!(socket_in(Path::new(&format!("/{}", "d".repeat(100)))), None);
     }
 
     #[test]

@@ -32,6 +32,8 @@ const FAILING: Duration = Duration::from_secs(6);
 /// Where everything is.
 #[derive(Debug)]
 pub(super) struct Places {
+    /// Where `groundtrack status` asks.
+    pub(super) socket: Option<PathBuf>,
     /// The whole path of the demo's folder.
     pub(super) dir: PathBuf,
     pub(super) brokers: String,
@@ -241,6 +243,10 @@ fn opening(places: &Places, page: Option<SocketAddr>) -> String {
         url,
         ..
     } = places;
+    let status = places.socket.as_deref().map_or_else(String::new, |socket| {
+        let socket = quoted(socket);
+        format!("  status  groundtrack status --watch --set status.socket={socket}\n")
+    });
     // Writing to a string does not fail.
     let _ = write!(
         text,
@@ -251,7 +257,7 @@ The positions are simulated: a plausible orbit, not where the space station is n
   kafka   topic {topic} on {brokers}, embedded
   files   {}
   page    {page}
-
+{status}
 Open the files with DuckDB or pandas, now or later:
 
   cd {}
@@ -298,6 +304,7 @@ mod tests {
 
     fn places(dir: &str, ends_after: Option<Duration>) -> Places {
         Places {
+            socket: Some(PathBuf::from(dir).join("groundtrack.sock")),
             dir: PathBuf::from(dir),
             brokers: "127.0.0.1:7".to_owned(),
             topic: "iss-20261123-235959".to_owned(),
@@ -316,6 +323,7 @@ mod tests {
             "/demo/parquet_files",
             "cd /demo\n",
             "http://127.0.0.1:9/",
+            "status.socket=/demo/groundtrack.sock\n",
             "duckdb",
             "pytz",
             "pandas",

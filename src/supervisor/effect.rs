@@ -78,12 +78,8 @@ pub const TABLE: &[Row] = &[
     row!("table.columns", LANDING, table.columns),
     row!("files.max_rows", LANDING, files.max_rows),
     row!("files.max_bytes", LANDING, files.max_bytes),
-    // `/healthz` and `status` count in it.
-    row!(
-        "files.max_age",
-        Effect::Restarts(&[Landing, Page, Control]),
-        files.max_age
-    ),
+    // `/healthz` counts in it.
+    row!("files.max_age", SHOWN, files.max_age),
     row!("files.compression", LANDING, files.compression),
     row!("files.row_group_rows", LANDING, files.row_group_rows),
     row!("files.partition_by", LANDING, files.partition_by),

@@ -79,6 +79,7 @@ impl Supervisor {
             .map(|group| Slot::new(group, &plan.status))
             .collect();
         slots.sort_by_key(|slot| slot.group.name);
+        plan.status.set_max_age(plan.config.files.max_age);
         Self {
             slots,
             config: Arc::new(plan.config.clone()),

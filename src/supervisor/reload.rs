@@ -214,6 +214,7 @@ impl Supervisor {
         let (mut applied, awaited) = self.restart(&rows, now);
         applied.credentials = config.credential_keys().map(str::to_owned).collect();
         self.plan.level.set(config.log.level);
+        self.plan.status.set_max_age(config.files.max_age);
         self.plan.status.mended("configuration");
         self.plan
             .status

@@ -127,8 +127,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        # A source that is turned off, or restarted, hears no more.
+        with contextlib.suppress(ConnectionError):
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_):
         pass
@@ -154,7 +156,7 @@ class Scene:
         log = pathlib.Path(self.folder) / f"{self.name}-{self.runs}.log"
         return Process(self.arguments.program, self.config, *more, log=log, faults=faults)
 
-    def catch_up(self):
+    def catch_up(self, *more):
         """Lands what is left, and audits everything."""
         with self.start("--until-caught-up") as process:
             if code := process.end(within_s=5 * WITHIN_S):
@@ -162,7 +164,7 @@ class Scene:
         audit = [
             sys.executable, str(rig.REPOSITORY / "tests" / "audit.py"),
             f"s3://{rig.variable('GROUNDTRACK_TEST_BUCKET')}/{self.name}",
-            "--topic", self.topic, "--group", self.name, "--expect", "topic", "--values",
+            "--topic", self.topic, "--group", self.name, "--expect", "topic", "--values", *more,
         ]  # fmt: skip
         if subprocess.run(audit).returncode:
             raise Failed(f"the audit of {self.topic}")
