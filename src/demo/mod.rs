@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::commands::{self, Error, Service};
-use crate::config::{Config, Kafka, Log, SOCKET_PATH_MAX, Source, Sources, Store, StoreLocation, Web};
+use crate::config::{
+    Config, Kafka, Log, SOCKET_PATH_MAX, Source, Sources, Store, StoreLocation, Web,
+};
 use crate::control::place::{SOCKET, Surroundings};
 use crate::landing::protocol::keys::encoded_group;
 use crate::logging;

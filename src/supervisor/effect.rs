@@ -45,7 +45,7 @@ const INGEST: Effect = Effect::Restarts(&[Ingest]);
 const LANDING: Effect = Effect::Restarts(&[Landing]);
 const BOTH: Effect = Effect::Restarts(&[Ingest, Landing]);
 const PAGE: Effect = Effect::Restarts(&[Page]);
-/// Shown on the page, too.
+/// Shown on the page, too, or used to read the topic for it.
 const SHOWN: Effect = Effect::Restarts(&[Landing, Page]);
 const BOTH_SHOWN: Effect = Effect::Restarts(&[Ingest, Landing, Page]);
 
@@ -68,22 +68,22 @@ pub const TABLE: &[Row] = &[
         new,
         |s| &s.stale_after
     )),
-    row!("kafka.brokers", BOTH, kafka.brokers),
+    row!("kafka.brokers", BOTH_SHOWN, kafka.brokers),
     row!("kafka.topic", BOTH_SHOWN, kafka.topic),
     row!("kafka.group", SHOWN, kafka.group),
     row!("kafka.instance_id", LANDING, kafka.instance_id),
     row!("kafka.start", LANDING, kafka.start),
-    row!("kafka.options", BOTH, kafka.options),
-    row!("table.extra", LANDING, table.extra),
-    row!("table.columns", LANDING, table.columns),
+    row!("kafka.options", BOTH_SHOWN, kafka.options),
+    row!("table.extra", SHOWN, table.extra),
+    row!("table.columns", SHOWN, table.columns),
     row!("files.max_rows", LANDING, files.max_rows),
     row!("files.max_bytes", LANDING, files.max_bytes),
     // `/healthz` counts in it.
     row!("files.max_age", SHOWN, files.max_age),
     row!("files.compression", LANDING, files.compression),
     row!("files.row_group_rows", LANDING, files.row_group_rows),
-    row!("files.partition_by", LANDING, files.partition_by),
-    row!("files.partition_time", LANDING, files.partition_time),
+    row!("files.partition_by", SHOWN, files.partition_by),
+    row!("files.partition_time", SHOWN, files.partition_time),
     row!("store.url", SHOWN, store.location),
     row!("store.data", SHOWN, store.data),
     row!("store.checkpoints", LANDING, store.checkpoints),
