@@ -18,6 +18,7 @@ mod shell;
 mod sun;
 mod words;
 
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde_json::json;
 use slog::info;
 
@@ -165,11 +166,16 @@ async fn live(page: Data<Page>) -> HttpResponse {
             .json(json!({ "error": words }));
     };
     let ends = page.ends.clone().cancelled_owned();
+    events_of(live::events(live, permit).take_until(ends))
+}
+
+/// An answer without end, of Server-Sent Events.
+fn events_of(events: impl Stream<Item = Result<web::Bytes, Infallible>> + 'static) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         // Compressed, an event would wait for the next ones.
         .insert_header((CONTENT_ENCODING, "identity"))
-        .streaming(live::events(live, permit).take_until(ends))
+        .streaming(events)
 }
 
 fn html(page: &maud::Markup) -> HttpResponse {

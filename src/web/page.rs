@@ -49,7 +49,7 @@ impl Page {
             history: Mutex::new(History::new(&status)),
             status,
             settings,
-            browse: Browse::new(config.clone()),
+            browse: Browse::new(config.clone(), ends.clone()),
             config,
             live: watch::channel(Arc::default()).0,
             readers: Arc::new(Semaphore::new(READERS_MAX)),

@@ -89,6 +89,93 @@
     source = null;
   });
 
+  // The records as they come: a ring of rows, painted once a frame.
+  const follow = (place) => {
+    const rows = 300;
+    const button = place.querySelector("button");
+    const said = place.querySelector("span");
+    const table = document.getElementById("records");
+    const partition = place.dataset.partition;
+    let source = null;
+    let waiting = [];
+    let seen = 0;
+    let dropped = 0;
+    let isPainting = false;
+
+    const tell = (words) => {
+      const missed = dropped > 0 ? `, ${dropped.toLocaleString()} came too fast to be shown` : "";
+      said.textContent = `${words}: ${seen.toLocaleString()} records${missed}`;
+    };
+
+    const cell = (row, name, content) => {
+      const cell = row.insertCell();
+      cell.className = name;
+      cell.append(content);
+    };
+
+    const code = (text) => {
+      const code = document.createElement("code");
+      const isolated = document.createElement("bdi");
+      isolated.textContent = text ?? "none";
+      code.append(isolated);
+      return code;
+    };
+
+    const paint = () => {
+      isPainting = false;
+      for (const record of waiting.splice(0)) {
+        const row = table.insertRow(0);
+        const link = document.createElement("a");
+        link.href = `/message?partition=${record.partition}&offset=${record.offset}`;
+        link.textContent = record.offset;
+        cell(row, "", record.time);
+        cell(row, "n", record.partition);
+        cell(row, "n", link);
+        cell(row, "", code(record.key));
+        cell(row, "value", code(record.value));
+        cell(row, "n", record.size);
+      }
+      while (table.rows.length > rows) table.deleteRow(-1);
+      tell("following");
+    };
+
+    const close = (words) => {
+      source.close();
+      source = null;
+      button.textContent = "Follow";
+      tell(words);
+    };
+
+    const open = () => {
+      source = new EventSource(place.dataset.from);
+      button.textContent = "Pause";
+      tell("following");
+      source.onmessage = (event) => {
+        const record = JSON.parse(event.data);
+        if (partition !== undefined && String(record.partition) !== partition) return;
+        seen += 1;
+        waiting.push(record);
+        if (waiting.length > rows) {
+          waiting.shift();
+          dropped += 1;
+        }
+        if (!isPainting) requestAnimationFrame(paint);
+        isPainting = true;
+      };
+      source.addEventListener("dropped", (event) => {
+        dropped += Number(event.data);
+        tell("following");
+      });
+      source.addEventListener("failed", (event) => close(`ended, ${JSON.parse(event.data)}`));
+      source.onerror = () => close("ended, the connection is lost");
+    };
+
+    button.onclick = () => (source ? close("paused") : open());
+    place.hidden = false;
+  };
+
+  const place = document.getElementById("tail");
+  if (place) follow(place);
   localize(document);
   if (from) open();
 })();

@@ -221,6 +221,49 @@ impl<'a> Log<'a> {
         })
     }
 
+    /// Where each partition's log ends now.
+    pub(super) fn ends(&self) -> Result<BTreeMap<i32, i64>, BrowseError> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(self.topic), ANSWER_TIMEOUT)
+            .map_err(failed("looking for the topic"))?;
+        let topics = metadata.topics().iter();
+        let partitions: Vec<i32> = topics
+            .filter(|topic| topic.name() == self.topic)
+            .flat_map(|topic| topic.partitions().iter().map(|one| one.id()))
+            .collect();
+        if partitions.is_empty() {
+            return Err(BrowseError::NoTopic(self.topic.to_owned()));
+        }
+        self.edges(&partitions, Offset::End)
+            .map_err(failed("asking for the ends of the log"))
+    }
+
+    /// Reads these partitions from these offsets on, whatever was read before.
+    pub(super) fn follow(&self, positions: &BTreeMap<i32, i64>) -> Result<(), BrowseError> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        let added = positions.iter().try_for_each(|(partition, offset)| {
+            list.add_partition_offset(self.topic, *partition, Offset::Offset(*offset))
+        });
+        added
+            .and_then(|()| self.consumer.assign(&list))
+            .map_err(failed("reading"))
+    }
+
+    /// The next record that comes within this time.
+    pub(super) fn next(&self, within: Duration) -> Result<Option<Message>, BrowseError> {
+        match self.consumer.poll(within) {
+            Some(Ok(record)) => Ok(Some(message_of(&record))),
+            Some(Err(error)) if is_final(&error) => Err(failed("reading")(error)),
+            Some(Err(_)) | None => Ok(None),
+        }
+    }
+
+    /// Reads nothing any more: destroying a consumer may hang on partitions that are assigned.
+    pub(super) fn leave(&self) -> Result<(), BrowseError> {
+        self.consumer.unassign().map_err(failed("reading"))
+    }
+
     /// An edge of each partition's log, or the offset for a time; all in one question.
     fn edges(&self, partitions: &[i32], which: Offset) -> Result<BTreeMap<i32, i64>, KafkaError> {
         let asked = self.list(partitions, which)?;
@@ -310,16 +353,9 @@ impl<'a> Log<'a> {
         let mut open: Wanted = wanted.clone();
         open.retain(|_, [from, to]| from < to);
         let reading = failed("reading");
-        let mut assignment = TopicPartitionList::with_capacity(open.len());
-        for (partition, [from, _]) in &open {
-            assignment
-                .add_partition_offset(self.topic, *partition, Offset::Offset(*from))
-                .map_err(&reading)?;
-        }
-        self.consumer.assign(&assignment).map_err(&reading)?;
+        self.follow(&open.iter().map(|(one, [from, _])| (*one, *from)).collect())?;
         let read = self.poll(&mut open);
-        // Destroying a consumer may hang on partitions that are still assigned.
-        self.consumer.unassign().map_err(&reading)?;
+        self.leave()?;
         read.map_err(&reading)
     }
 

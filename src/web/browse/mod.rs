@@ -6,6 +6,7 @@ mod export;
 mod log;
 mod pages;
 mod query;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,16 +18,20 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::web::{self, Data};
+use futures_util::StreamExt;
 use maud::Markup;
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use self::log::{BrowseError, Log, Messages, Topic, Which};
 use self::query::Query;
+use self::tail::Tail;
 use crate::config::Config;
 use crate::landing::layout::Layout;
 use crate::status::snapshot::PartitionSnapshot;
 
+use super::events_of;
 use super::page::Page;
 use super::shell::{self, Place};
 
@@ -39,6 +44,9 @@ pub(super) struct Browse {
     config: Arc<Config>,
     layout: Arc<Layout>,
     reads: Arc<Semaphore>,
+    tail: Tail,
+    /// Cancelled: answers without end do end.
+    ends: CancellationToken,
 }
 
 type Given = web::Query<BTreeMap<String, String>>;
@@ -47,9 +55,11 @@ type Given = web::Query<BTreeMap<String, String>>;
 struct Refusal(StatusCode, String);
 
 impl Browse {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub(super) fn new(config: Arc<Config>, ends: CancellationToken) -> Self {
         Self {
             layout: Layout::of(&config),
+            tail: Tail::new(config.clone(), ends.clone()),
+            ends,
             config,
             reads: Arc::new(Semaphore::new(READS_MAX)),
         }
@@ -121,6 +131,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .route("/api/topic", web::to(api_topic))
         .route("/messages", web::to(messages))
         .route("/api/messages", web::to(api_messages))
+        .route("/tail", web::to(tail))
         .route("/messages.jsonl", web::to(json_lines))
         .route("/messages.csv", web::to(csv))
         .route("/message", web::to(message))
@@ -159,6 +170,20 @@ async fn api_messages(page: Data<Page>, given: Given) -> HttpResponse {
         Ok(json!({ "messages": messages, "cut": found.cut }))
     };
     twin(found.await)
+}
+
+/// The records as they come.
+async fn tail(page: Data<Page>) -> HttpResponse {
+    let browse = &page.browse;
+    match browse.tail.follow() {
+        Some(events) => events_of(events.take_until(browse.ends.clone().cancelled_owned())),
+        None => {
+            let words = "as many follow the topic as may at once";
+            let mut answer = HttpResponse::ServiceUnavailable();
+            answer.insert_header((RETRY_AFTER, "30"));
+            answer.json(json!({ "error": words }))
+        }
+    }
 }
 
 async fn json_lines(page: Data<Page>, given: Given) -> HttpResponse {

@@ -132,6 +132,10 @@ pub(in crate::web) fn messages(topic: &str, query: &Query, found: &Messages) -> 
             label { "At most " input name="limit" inputmode="numeric" size="4" value=(query.limit); }
             button { "Show" }
         }
+        p #tail hidden data-from="/tail" data-partition=[query.partition] {
+            button type="button" { "Follow" } " "
+            span role="status" {}
+        }
         p.notes {
             "The newest first, as committed records only. "
             (ways(query, found))
@@ -142,23 +146,22 @@ pub(in crate::web) fn messages(topic: &str, query: &Query, found: &Messages) -> 
         @if let Some(words) = &found.cut { p.empty role="status" { (words) } }
         @if found.messages.is_empty() {
             p.empty { "No record is there. The log may be empty here, or its records deleted by retention: " a href="/topic" { "the topic" } " has its first and last offsets." }
-        } @else {
-            div.scroll tabindex="0" role="region" aria-label="Records" {
-                table {
-                    thead { tr {
-                        th scope="col" { "Time" } th.n scope="col" { "Partition" } th.n scope="col" { "Offset" }
-                        th scope="col" { "Key" } th scope="col" { "Value" } th.n scope="col" { "Size" }
-                    } }
-                    tbody {
-                        @for one in &found.messages {
-                            tr {
-                                td { (when(one.timestamp_ms)) }
-                                td.n { (one.partition) }
-                                td.n { a href={ "/message?partition=" (one.partition) "&offset=" (one.offset) } { (one.offset) } }
-                                td { (short(one.key.as_deref(), KEY_CHARACTERS)) }
-                                td.value { (short(one.value.as_deref(), VALUE_CHARACTERS)) }
-                                td.n { (words::bytes(one.size_bytes() as u64)) }
-                            }
+        }
+        div.scroll tabindex="0" role="region" aria-label="Records" {
+            table {
+                thead { tr {
+                    th scope="col" { "Time" } th.n scope="col" { "Partition" } th.n scope="col" { "Offset" }
+                    th scope="col" { "Key" } th scope="col" { "Value" } th.n scope="col" { "Size" }
+                } }
+                tbody #records {
+                    @for one in &found.messages {
+                        tr {
+                            td { (when(one.timestamp_ms)) }
+                            td.n { (one.partition) }
+                            td.n { a href={ "/message?partition=" (one.partition) "&offset=" (one.offset) } { (one.offset) } }
+                            td { (short(one.key.as_deref(), KEY_CHARACTERS)) }
+                            td.value { (short(one.value.as_deref(), VALUE_CHARACTERS)) }
+                            td.n { (words::bytes(one.size_bytes() as u64)) }
                         }
                     }
                 }
