@@ -53,7 +53,7 @@ pub(in crate::web) fn topic(
             h2 { "Brokers" }
             div.scroll tabindex="0" role="region" aria-label="Brokers" {
                 table {
-                    thead { tr { th.n scope="col" { "Id" } th scope="col" { "Address" } th.n scope="col" { "Leads" } th.n scope="col" { "Replicas" } th scope="col" { "" } } }
+                    thead { tr { th.n scope="col" { "Id" } th scope="col" { "Address" } th.n scope="col" { "Leads" } th.n scope="col" { "Replicas" } th scope="col" { "Role" } } }
                     tbody {
                         @for broker in &topic.brokers {
                             tr {
