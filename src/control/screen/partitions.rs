@@ -11,7 +11,7 @@ use crate::status::snapshot::PartitionSnapshot;
 const COLUMNS_WITH_KEY: usize = 120;
 
 /// Columns of all but the name, their gaps included.
-const FIXED: usize = 62;
+const FIXED: usize = 54;
 
 /// Narrower than this no name can be told from another.
 const NAME_MIN: usize = 8;
@@ -77,7 +77,7 @@ impl Layout {
         let wide = self.name_columns;
         let key = if self.has_key { "  LAST FILE" } else { "" };
         format!(
-            "{:wide$}  STATE         LAG  BEHIND    OPEN     SIZE     AGE  LANDED{key}",
+            "{:wide$}  STATE        LAG BEHIND   OPEN    SIZE    AGE LANDED{key}",
             "PARTITION"
         )
     }
@@ -91,7 +91,7 @@ impl Layout {
         let lag = records(one.lag_records).filter(|_| is_ours);
         let behind = one.lag_s.filter(|_| is_ours);
         let line = format!(
-            "{:wide$}  {:<9} {:>7} {:>7} {:>7} {:>8} {:>7} {:>7}",
+            "{:wide$}  {:<9} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6}",
             cut_name(one, wide),
             plain(&one.state).replace('_', " "),
             lag.map_or_else(unknown, count),

@@ -152,11 +152,11 @@ landing  runs        1       0  flattener works 2s, accumulator: rows,
                                 uploader: batches
 web      runs        1       0  page: requests
 
-PARTITION        STATE         LAG  BEHIND    OPEN     SIZE     AGE  LANDED
-project_topic 0  landing        12      4s      12   2.0KiB      4s   1m05s
-project_topic 1  landing        12      4s      12   2.0KiB      4s   1m05s
-project_topic 2  landing        12      4s      12   2.0KiB      4s   1m05s
-project_topic 3  landing        12      4s      12   2.0KiB      4s   1m05s
+PARTITION        STATE        LAG BEHIND   OPEN    SIZE    AGE LANDED
+project_topic 0  landing       12     4s     12  2.0KiB     4s  1m05s
+project_topic 1  landing       12     4s     12  2.0KiB     4s  1m05s
+project_topic 2  landing       12     4s     12  2.0KiB     4s  1m05s
+project_topic 3  landing       12     4s     12  2.0KiB     4s  1m05s
 ";
     assert_eq!(text, expected, "\n{text}");
 }
@@ -238,11 +238,11 @@ fn four_hundred_partitions_fold_with_the_worst_first() {
         .collect();
     assert!(table[1].starts_with("project_topic 377  stopped"), "{text}");
     assert!(
-        table[2].starts_with("project_topic 250  landing        12   2h00m"),
+        table[2].starts_with("project_topic 250  landing       12  2h00m"),
         "{text}"
     );
     assert!(
-        table[3].starts_with("project_topic 251  landing      9.0M"),
+        table[3].starts_with("project_topic 251  landing     9.0M"),
         "{text}"
     );
     let last = table.last().unwrap();
