@@ -258,6 +258,15 @@ pub(super) fn of_words(peer: Peer, words: &str) -> Option<Problem> {
             "the store does not take the session token",
             "correct the session token, or leave it out with keys that have none",
         )
+    } else if has(&[
+        "XMinioStorageFull",
+        "No space left on device",
+        "os error 28",
+    ]) {
+        (
+            "the store is full",
+            "make room there; until then nothing lands, and nothing is lost while Kafka keeps it",
+        )
     } else if has(&["RequestTimeTooSkewed"]) {
         (
             "this machine's clock is more than 15 minutes off the store's",

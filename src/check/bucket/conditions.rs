@@ -8,7 +8,7 @@ use super::super::item::{Cut, Limit};
 use super::super::{Finding, Item, Problem};
 use super::rights::{Failure, Tried, left_of};
 use super::settings::Versions;
-use super::{CONDITIONS, mend};
+use super::{CONDITIONS, problem};
 use crate::config;
 use crate::store::conditions::{ConditionsError, honours_conditions};
 use crate::store::{Condition, ObjectStore, StoreError};
@@ -55,7 +55,7 @@ pub(super) async fn ask(
             .problem(limit, "removing an object", "ask again later")
             .into(),
         Ok(Err(StoreError::Refused(_))) => untried("these credentials may not remove it again"),
-        Ok(Err(error)) => Problem::new(format!("removing {key}: {error}"), mend(&error)).into(),
+        Ok(Err(error)) => problem(&format!("removing {key}"), &error).into(),
         Ok(Ok(())) => by_an_object(store, &key, limit).await,
     };
     Item::new(CONDITIONS, since, finding)
@@ -93,12 +93,8 @@ fn untried(why: &str) -> Finding {
 }
 
 fn distrusted(answer: String, left: Option<String>) -> Finding {
-    let answer = match left {
-        None => answer,
-        Some(left) => format!("{answer}; {left}"),
-    };
     let mend = format!("use a server or a release that honours conditions on PUT: {WHY}");
-    Finding::Wrong(Problem::new(answer, mend))
+    and_left(Problem::new(answer, mend), left).into()
 }
 
 /// Creates an object, tries to replace it, and removes it whatever happened.
@@ -116,21 +112,25 @@ pub(super) async fn by_an_object(store: &dyn ObjectStore, key: &str, limit: &Lim
         (Ok(Ok(())), None) => Finding::Well("If-None-Match and If-Match are honoured".to_owned()),
         (Ok(Ok(())), Some(left)) => Problem::new(left, "remove it by hand").into(),
         (Ok(Err(ConditionsError::Store(error))), left) => {
-            let answer = format!("a conditional put of {key}: {error}");
-            let answer = [Some(answer), left]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>();
-            Problem::new(answer.join("; "), mend(&error)).into()
+            let found = problem(&format!("a conditional put of {key}"), &error);
+            and_left(found, left).into()
         }
         (Ok(Err(ignored)), left) => distrusted(ignored.to_string(), left),
         (Err(cut), left) => {
-            let mut problem = cut.problem(limit, "a conditional put", "ask again later");
-            if let Some(left) = left {
-                problem.answer = format!("{}; {left}", problem.answer);
-            }
-            problem.into()
+            let late = cut.problem(limit, "a conditional put", "ask again later");
+            and_left(late, left).into()
         }
+    }
+}
+
+/// A problem, and what may be left of what was tried.
+pub(super) fn and_left(problem: Problem, left: Option<String>) -> Problem {
+    match left {
+        None => problem,
+        Some(left) => Problem {
+            answer: format!("{}; {left}", problem.answer),
+            ..problem
+        },
     }
 }
 

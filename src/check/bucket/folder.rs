@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::super::item::Limit;
 use super::super::{Item, Problem};
-use super::conditions::{PROBE, by_an_object};
+use super::conditions::{PROBE, and_left, by_an_object};
 use super::rights::left_of;
-use super::{BUCKET, CONDITIONS, Folder, mend};
+use super::{BUCKET, CONDITIONS, Folder, problem};
 use crate::config;
 use crate::store::conditions::probe_name;
 use crate::store::{Condition, ObjectStore, StoreError};
@@ -29,12 +29,8 @@ pub(super) async fn ask(
             Err(cut) => Err(cut.problem(limit, &key, "ask again later")),
         };
         let tried = match (tried, left_of(store, &key, limit).await) {
-            (tried, None) => tried,
             (Ok(_), Some(left)) => Err(Problem::new(left, "remove it by hand")),
-            (Err(problem), Some(left)) => Err(Problem::new(
-                format!("{}; {left}", problem.answer),
-                problem.mend,
-            )),
+            (tried, left) => tried.map_err(|problem| and_left(problem, left)),
         };
         folders.push(Item::new(folder.name, since, tried));
     }
@@ -61,10 +57,7 @@ pub(super) async fn ask(
 async fn write_and_read(store: &dyn ObjectStore, key: &str) -> Result<String, Problem> {
     let body = Bytes::from_static(PROBE);
     let wrong = |what: &'static str| {
-        move |error: StoreError| {
-            let answer = format!("{}: {what} {key}: {error}", store.location());
-            Problem::new(answer, mend(&error))
-        }
+        move |error: StoreError| problem(&format!("{}: {what} {key}", store.location()), &error)
     };
     store
         .put(key, body.clone(), Some(Condition::Absent))

@@ -15,7 +15,7 @@ mod settings;
 use std::time::Instant;
 
 use super::closer::explain;
-use super::diagnosis::Peer;
+use super::diagnosis::{Peer, of_words, with_words};
 use super::item::Limit;
 use super::policy::Place;
 use super::tls::Trust;
@@ -143,6 +143,15 @@ fn unasked(settings: &config::Store, bucket: Item) -> Vec<Item> {
         Problem::not_asked(BUCKET),
     ));
     items
+}
+
+/// What is wrong where the store answered with an error; `doing` is what it was asked for.
+fn problem(doing: &str, error: &StoreError) -> Problem {
+    let answer = format!("{doing}: {error}");
+    match of_words(Peer::Store, &answer) {
+        Some(problem) => with_words(problem, &answer),
+        None => Problem::new(answer, mend(error)),
+    }
 }
 
 /// What to do about an error of the store that says no more than its words.

@@ -204,9 +204,7 @@ impl Failure {
 
     fn problem(&self, action: &str, path: &str) -> Problem {
         match self {
-            Self::Store(error) => {
-                Problem::new(format!("{path}/: {action}: {error}"), super::mend(error))
-            }
+            Self::Store(error) => super::problem(&format!("{path}/: {action}"), error),
             Self::Cut(Cut::Stopped) => Problem::interrupted(),
             Self::Cut(Cut::Late) => Problem::new(
                 format!(

@@ -126,6 +126,13 @@ fn what_the_libraries_say_becomes_what_a_person_does() {
         ),
         (
             Peer::Store,
+            "parquet_files/: s3:PutObject: no answer: 507 XMinioStorageFull Storage backend has \
+             reached its minimum free drive threshold. Please delete a few objects to proceed.",
+            "is full",
+            "room",
+        ),
+        (
+            Peer::Store,
             "403 RequestTimeTooSkewed The difference between the request time and the server's \
              time is too large.",
             "15 minutes",

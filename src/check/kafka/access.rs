@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::super::policy::{self, Resource};
 use super::super::{Finding, Problem};
-use super::client::{ANSWER_TIMEOUT, Asking, LOOK_EVERY, Partition, consumer};
+use super::client::{ANSWER_TIMEOUT, Asking, Partition};
 use crate::config;
 use crate::landing::topic_id::{Described, controller, describe};
 
@@ -104,7 +104,7 @@ fn await_each(asking: &Asking, mut waiting: BTreeSet<i32>) -> Result<usize, Prob
     Ok(records)
 }
 
-fn failed(asking: &Asking, error: &KafkaError) -> Problem {
+pub(super) fn failed(asking: &Asking, error: &KafkaError) -> Problem {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
             lacks(&asking.kafka, "Read", Resource::Topic, "it cannot be read")
@@ -162,91 +162,6 @@ pub(super) fn publish(asking: &Asking, _: &[Partition]) -> Finding {
         )),
         Err(error) => Problem::new(error, "ask again later; look at the brokers' log").into(),
     }
-}
-
-/// Reads what the group has committed, and commits the same again for one partition.
-pub(super) fn group(asking: &Asking, partitions: &[Partition]) -> Finding {
-    commit_again(asking, partitions).into()
-}
-
-fn commit_again(asking: &Asking, partitions: &[Partition]) -> Result<String, Problem> {
-    let kafka = &asking.kafka;
-    // One of its own: what the coordinator refuses comes between the records of the other.
-    let consumer = consumer(kafka).map_err(|error| failed(asking, &error))?;
-    let committed = loop {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            list.add_partition(&kafka.topic, partition.id);
-        }
-        match consumer.committed_offsets(list, asking.limit.left(LOOK_EVERY)) {
-            Ok(committed) => break committed,
-            Err(error) => match consumer.poll(Duration::ZERO) {
-                // A coordinator that may not be asked is waited for in vain.
-                Some(Err(refused)) if is_refused(&refused) => {
-                    return Err(failed(asking, &refused));
-                }
-                _ if is_late(&error) && asking.limit.cut().is_none() => {}
-                _ => return Err(failed(asking, &error)),
-            },
-        }
-    };
-    let elements = committed.elements();
-    if let Some(error) = elements.iter().find_map(|element| element.error().err()) {
-        return Err(failed(asking, &error));
-    }
-    let one = elements
-        .iter()
-        .find(|element| matches!(element.offset(), Offset::Offset(offset) if offset >= 0));
-    let Some(one) = one else {
-        return Ok(format!(
-            "{}: its offsets may be read; it has committed none yet, so none was committed to try \
-             (reading and committing are one permission: Read on the group)",
-            kafka.group
-        ));
-    };
-    let mut again = TopicPartitionList::with_capacity(1);
-    let mut element = again.add_partition(one.topic(), one.partition());
-    element.set_metadata(one.metadata());
-    element
-        .set_offset(one.offset())
-        .map_err(|error| failed(asking, &error))?;
-    match consumer.commit(&again, CommitMode::Sync) {
-        Ok(()) => Ok(format!(
-            "{}: its offsets may be read, and committed",
-            kafka.group
-        )),
-        Err(error) if is_at_work(&error) => Ok(format!(
-            "{}: its offsets may be read, and committed by its members, who are at work",
-            kafka.group
-        )),
-        Err(error) => Err(failed(asking, &error)),
-    }
-}
-
-fn is_refused(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
-}
-
-fn is_late(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::WaitingForCoordinator)
-    )
-}
-
-/// Kafka asks for the permission first, and then refuses a commit from outside of a group that has
-/// members.
-fn is_at_work(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::RebalanceInProgress
-                | RDKafkaErrorCode::FencedInstanceId
-                | RDKafkaErrorCode::StaleMemberEpoch
-        )
-    )
 }
 
 impl Asking {

@@ -8,6 +8,7 @@ mod access;
 mod brokers;
 mod client;
 mod clock;
+mod group;
 mod topic;
 
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub(super) async fn ask(config: &Config, limit: &Limit) -> Kafka {
         topic::ask(config, count, limit),
         one(READ, &asking, &partitions, access::read),
         publish(config, &asking, &partitions),
-        one(GROUP, &asking, &partitions, access::group),
+        one(GROUP, &asking, &partitions, group::ask),
         one(CLOCK, &asking, &partitions, clock::ask),
     );
     let mut items = vec![brokers, topic, read];
