@@ -33,8 +33,8 @@ pub fn iam(store: &Store) -> Option<Value> {
             "Action": [GET, PUT],
             "Resource": objects,
         }),
-        // Without a condition on the prefix: S3 would then answer 403 for a checkpoint that is not
-        // there yet, instead of 404.
+        // Who may not list is answered 403 for a checkpoint that is not there yet, instead of 404.
+        // Without a condition on s3:prefix, which a request for one object has none to meet with.
         json!({
             "Sid": "Listings",
             "Effect": "Allow",

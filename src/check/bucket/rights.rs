@@ -17,8 +17,10 @@ pub(super) struct Tried<'a> {
     took: Duration,
     /// Its first page.
     list: Result<(), Failure>,
-    /// The first bytes of an object that is there, else of one that is not.
+    /// The first byte of an object that is there, else of one that is not.
     get: Result<(), Failure>,
+    /// One that is not there: that has to be told from one that may not be read.
+    absent: Result<(), Failure>,
     /// A put that cannot take effect.
     pub(super) put: Result<(), PutFailure>,
 }
@@ -56,13 +58,18 @@ pub(super) async fn try_folder<'a>(
         Err(_) => None,
     };
     let missing = format!("{}/{name}", folder.path);
-    let get = read(store, there, &missing, limit).await;
+    let absent = read_absent(store, &missing, limit).await;
+    let get = match there {
+        Some(object) => read(store, object, limit).await,
+        None => absent.clone(),
+    };
     let put = write(store, &missing, limit).await;
     Tried {
         folder,
         took: since.elapsed(),
         list: listed.map(drop),
         get,
+        absent,
         put,
     }
 }
@@ -77,22 +84,18 @@ async fn answered<T>(
     }
 }
 
-async fn read(
-    store: &dyn ObjectStore,
-    there: Option<&Listed>,
-    missing: &str,
-    limit: &Limit,
-) -> Result<(), Failure> {
-    let read = match there {
-        Some(object) => answered(limit, store.get_range(&object.key, 0..1))
-            .await
-            .map(drop),
-        None => answered(limit, store.get(missing)).await.map(drop),
-    };
-    match read {
-        // Of one that is not there this is the right to read it; one that was may be gone.
-        Err(Failure::Store(StoreError::NotFound)) => Ok(()),
-        read => read,
+async fn read(store: &dyn ObjectStore, there: &Listed, limit: &Limit) -> Result<(), Failure> {
+    match answered(limit, store.get_range(&there.key, 0..1)).await {
+        // It was removed meanwhile.
+        Ok(_) | Err(Failure::Store(StoreError::NotFound)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn read_absent(store: &dyn ObjectStore, missing: &str, limit: &Limit) -> Result<(), Failure> {
+    match answered(limit, store.get(missing)).await {
+        Ok(_) | Err(Failure::Store(StoreError::NotFound)) => Ok(()),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -165,6 +168,17 @@ impl Tried<'_> {
             .filter(|(_, failure)| failure.is_some())
             .map(|(action, _)| *action)
             .collect();
+        if denied.is_empty() && self.absent.as_ref().is_err_and(Failure::is_denied) {
+            let problem = Problem::new(
+                format!(
+                    "{path}/: the store answers 403 for an object that is not there, instead of 404: \
+                     s3:ListBucket is granted on a condition that a request for one object does not \
+                     meet"
+                ),
+                "grant it without one",
+            );
+            return Finding::Wrong(problem.by(place.statements(&[LIST], path)));
+        }
         let Some(first) = denied.first() else {
             return Finding::Well(format!("{path}/ may be listed, read and written"));
         };

@@ -200,7 +200,11 @@ impl ObjectStore for Strict {
     }
     async fn get(&self, key: &str) -> Result<Object, StoreError> {
         self.allow("s3:GetObject")?;
-        self.store.get(key).await
+        let found = self.store.get(key).await;
+        if found == Err(StoreError::NotFound) {
+            self.allow("404")?;
+        }
+        found
     }
     async fn head(&self, key: &str) -> Result<(u64, ETag), StoreError> {
         self.allow("s3:GetObject")?;
@@ -271,6 +275,18 @@ async fn what_one_missing_right_hides_of_others_is_not_claimed() {
             "{line}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_say_that_an_object_is_absent_is_told() {
+    let store = Strict::refusing(&["404"]);
+    let body = Bytes::from_static(b"PAR1");
+    store.put("parquet_files/a", body, None).await.unwrap();
+    let Finding::Wrong(problem) = tried(&store).await else {
+        panic!("403 for what is not there");
+    };
+    assert!(problem.answer.contains("instead of 404"), "{problem:?}");
+    assert!(problem.command.unwrap().contains("s3:ListBucket"));
 }
 
 #[tokio::test]
