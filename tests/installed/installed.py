@@ -202,6 +202,13 @@ class Machine:
     def pid(self, unit=UNIT):
         return int(self.guest.show(unit, "MainPID"))
 
+    def status(self, name="groundtrack"):
+        """What `groundtrack status` says, and its exit code."""
+        done = self.guest.run(
+            "groundtrack", "status", "--config", f"/etc/groundtrack/{name}.toml", check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
     def outer_pid(self):
         """The service's process as it is numbered outside of the guest."""
         inside = self.pid()
@@ -314,7 +321,7 @@ def a_missing_credential_is_named(machine):
 
 
 def an_absent_broker_does_not_fail_the_boot(machine):
-    """READY comes after 30 s, with a STATUS that says what is waited for."""
+    """READY comes after 30 s, with a STATUS that says what is waited for; `status` says it too."""
     machine.credentials()
     machine.configure("iss", kafka={"brokers": ["127.0.0.1:9"]})
     since = time.monotonic()
@@ -323,6 +330,8 @@ def an_absent_broker_does_not_fail_the_boot(machine):
     assert machine.is_up()
     status = machine.status_text()
     assert "waits for 127.0.0.1:9 to let it into the group" in status, status
+    code, told = machine.status()
+    assert code == 1 and "127.0.0.1:9" in told, told
     say(f"READY after {took_s:.0f} s: {status}")
 
 
@@ -337,6 +346,8 @@ def a_start_is_ready_and_files_land(machine):
         lambda: re.search(r"\d+ records landed.*last file .*", machine.status_text()),
     )
     say(status[0])
+    code, told = machine.status()
+    assert code == 0, told
     code = machine.guest.show(UNIT, "NRestarts", "Result")
     assert code == ("0", "success"), code
 
@@ -481,6 +492,9 @@ def a_full_state_folder_is_said_and_waited_out(machine):
         lambda: (text := machine.status_text(unit)) and "space" in text and text,
     )
     say(text[:200])
+    code, told = machine.status(name)
+    assert code == 1 and "space" in told, told
+    say("\n    ".join(told.splitlines()))
     assert machine.is_up(unit), "it waits"
     assert machine.restarts(unit) == 0
     guest.run("mount", "-o", "remount,size=256m", state)
@@ -489,6 +503,8 @@ def a_full_state_folder_is_said_and_waited_out(machine):
     assert mode.stdout.strip() == "groundtrack groundtrack 640", mode.stdout
     feed.end()
     guest.systemctl("stop", unit)
+    code, told = machine.status(name)
+    assert code == 4, told
     proven = machine.verify(f"/etc/groundtrack/{name}.toml")
     assert proven.returncode == 0, proven.stdout + proven.stderr
     machine.audit(feed, f"file:///proc/{guest.leader}/root{state}")
