@@ -155,7 +155,8 @@ impl<'a> Outside<'a> {
         let Some(folder) = (self.variable)(CREDENTIALS_DIRECTORY).map(PathBuf::from) else {
             return Err(format!(
                 "must name a credential, but ${CREDENTIALS_DIRECTORY} is not set: under systemd \
-                 LoadCredential= in the unit sets it; elsewhere name a file: or an env:"
+                 LoadCredential= in the unit sets it; by hand, as root, set it to \
+                 /etc/groundtrack/credentials; elsewhere name a file: or an env:"
             ));
         };
         let candidates = [folder.join(name), folder.join(format!("{FOLDER_ID}{name}"))];
