@@ -156,11 +156,10 @@ fn lay_out(out: &mut String, item: &Item, layout: Layout) {
 /// A mark and a name, and behind or below them the text, wrapped.
 fn begin(out: &mut String, mark: &str, name: &str, text: &str, width: usize) {
     let indent = indent(width);
-    out.push_str(&format!("{mark} {name:13}"));
-    match indent {
-        INDENT => out.push(' '),
-        _ => out.push_str(&format!("\n{:indent$}", "")),
-    }
+    out.push_str(&match indent {
+        INDENT => format!("{mark} {name:13} "),
+        _ => format!("{mark} {name}\n{:indent$}", ""),
+    });
     wrap(out, text, indent, width);
 }
 
@@ -286,6 +285,7 @@ mod tests {
             let text = report().laid_out(layout);
             for line in text.lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
+                assert_eq!(line, line.trim_end(), "{width}");
             }
             assert!(text.contains("kafka-topics.sh --create x\n"), "{text}");
         }
