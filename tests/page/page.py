@@ -166,6 +166,20 @@ class Tests:
             expect(page.locator("#tail span")).to_have_text(re.compile("^paused: "))
             page.get_by_role("button", name="Follow").wait_for()
 
+    def test_a_text_is_searched_with_and_without_javascript(self):
+        for scripts in (True, False):
+            with self.page(java_script_enabled=scripts) as page:
+                page.goto(self.base + "/messages")
+                page.get_by_label("Only with this text").fill("nowhere to be found")
+                page.get_by_role("button", name="Show").click()
+                expect(page.locator("#records tr")).to_have_count(0)
+                page.get_by_label("Only with this text").fill('"message": "success"')
+                page.get_by_label("At most").fill("2")
+                page.get_by_role("button", name="Show").click()
+                expect(page.locator("#records tr")).to_have_count(2)
+                if scripts:
+                    expect(page.locator("#search span")).to_contain_text("hold it")
+
     def test_the_keyboard_reaches_the_content(self):
         with self.page() as page:
             page.goto(self.base)

@@ -89,6 +89,73 @@
     source = null;
   });
 
+  const cell = (row, name, content) => {
+    const cell = row.insertCell();
+    cell.className = name;
+    cell.append(content);
+  };
+
+  const code = (text) => {
+    const code = document.createElement("code");
+    const isolated = document.createElement("bdi");
+    isolated.textContent = text ?? "none";
+    code.append(isolated);
+    return code;
+  };
+
+  const fill = (row, record) => {
+    const link = document.createElement("a");
+    link.href = `/message?partition=${record.partition}&offset=${record.offset}`;
+    link.textContent = record.offset;
+    cell(row, "", record.time);
+    cell(row, "n", record.partition);
+    cell(row, "n", link);
+    cell(row, "", code(record.key));
+    cell(row, "value", code(record.value));
+    cell(row, "n", record.size);
+  };
+
+  // A search tells how far it is and can be stopped; without this the form just waits for it.
+  const search = (place, form) => {
+    const [bar, said, stop] = place.children;
+    const table = document.getElementById("records");
+    let source = null;
+
+    const end = (words) => {
+      source?.close();
+      source = null;
+      stop.hidden = true;
+      said.textContent = words;
+    };
+
+    form.onsubmit = (event) => {
+      const asked = new URLSearchParams(new FormData(form));
+      if (!asked.get("text")) return;
+      event.preventDefault();
+      source?.close();
+      history.replaceState(null, "", `?${asked}`);
+      table.replaceChildren();
+      place.hidden = stop.hidden = false;
+      bar.value = 0;
+      said.textContent = "searching";
+      source = new EventSource(`${place.dataset.from}?${asked}`);
+      source.addEventListener("progress", (event) => {
+        const { scanned, of, found } = JSON.parse(event.data);
+        bar.value = of > 0 ? scanned / of : 1;
+        said.textContent = `${scanned.toLocaleString()} of ${of.toLocaleString()} offsets searched, ${found.toLocaleString()} found`;
+      });
+      source.addEventListener("found", (event) => {
+        const { records, cut } = JSON.parse(event.data);
+        for (const record of records) fill(table.insertRow(), record);
+        bar.value = 1;
+        end(cut ?? `${records.length.toLocaleString()} records hold it`);
+      });
+      source.addEventListener("failed", (event) => end(`ended, ${JSON.parse(event.data)}`));
+      source.onerror = () => end("ended: it was refused, or the connection is lost");
+    };
+    stop.onclick = () => end("stopped");
+  };
+
   // The records as they come: a ring of rows, painted once a frame.
   const follow = (place) => {
     const rows = 300;
@@ -107,34 +174,9 @@
       said.textContent = `${words}: ${seen.toLocaleString()} records${missed}`;
     };
 
-    const cell = (row, name, content) => {
-      const cell = row.insertCell();
-      cell.className = name;
-      cell.append(content);
-    };
-
-    const code = (text) => {
-      const code = document.createElement("code");
-      const isolated = document.createElement("bdi");
-      isolated.textContent = text ?? "none";
-      code.append(isolated);
-      return code;
-    };
-
     const paint = () => {
       isPainting = false;
-      for (const record of waiting.splice(0)) {
-        const row = table.insertRow(0);
-        const link = document.createElement("a");
-        link.href = `/message?partition=${record.partition}&offset=${record.offset}`;
-        link.textContent = record.offset;
-        cell(row, "", record.time);
-        cell(row, "n", record.partition);
-        cell(row, "n", link);
-        cell(row, "", code(record.key));
-        cell(row, "value", code(record.value));
-        cell(row, "n", record.size);
-      }
+      for (const record of waiting.splice(0)) fill(table.insertRow(0), record);
       while (table.rows.length > rows) table.deleteRow(-1);
       tell("following");
     };
@@ -174,6 +216,8 @@
     place.hidden = false;
   };
 
+  const form = document.querySelector("form");
+  if (form) search(document.getElementById("search"), form);
   const place = document.getElementById("tail");
   if (place) follow(place);
   localize(document);

@@ -21,6 +21,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys, values and headers of one page together.
 const PAGE_BYTES: usize = 8 << 20;
+/// Records of all partitions that are read for a page of the newest, many of them to be left out
+/// again.
+const READ_MAX: i64 = 2_000;
 /// What a client may have fetched ahead, in KiB: the pages are small, and four may be asked for at
 /// once.
 const QUEUE_KIBIBYTES: &str = "4096";
@@ -131,7 +134,16 @@ pub(in crate::web) struct Messages {
 }
 
 /// A half-open range of offsets of a partition.
-type Wanted = BTreeMap<i32, [i64; 2]>;
+pub(super) type Wanted = BTreeMap<i32, [i64; 2]>;
+
+/// What a log gives next.
+#[derive(Debug)]
+pub(super) enum Step {
+    Record(Message),
+    /// This partition's end.
+    End(i32),
+    Nothing,
+}
 
 /// A connection to the brokers, for one page.
 pub(in crate::web) struct Log<'a> {
@@ -250,12 +262,13 @@ impl<'a> Log<'a> {
             .map_err(failed("reading"))
     }
 
-    /// The next record that comes within this time.
-    pub(super) fn next(&self, within: Duration) -> Result<Option<Message>, BrowseError> {
+    /// What comes next within this time.
+    pub(super) fn step(&self, within: Duration) -> Result<Step, BrowseError> {
         match self.consumer.poll(within) {
-            Some(Ok(record)) => Ok(Some(message_of(&record))),
+            Some(Ok(record)) => Ok(Step::Record(message_of(&record))),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Step::End(partition)),
             Some(Err(error)) if is_final(&error) => Err(failed("reading")(error)),
-            Some(Err(_)) | None => Ok(None),
+            Some(Err(_)) | None => Ok(Step::Nothing),
         }
     }
 
@@ -301,7 +314,12 @@ impl<'a> Log<'a> {
         Ok(Messages { messages, cut })
     }
 
-    fn wanted(&self, topic: &Topic, which: Which, limit: usize) -> Result<Wanted, BrowseError> {
+    pub(super) fn wanted(
+        &self,
+        topic: &Topic,
+        which: Which,
+        limit: usize,
+    ) -> Result<Wanted, BrowseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let ranges = topic.partitions.iter();
         let logs: Wanted = ranges
@@ -316,7 +334,7 @@ impl<'a> Log<'a> {
             }
         };
         Ok(match which {
-            Which::Newest => newest(&logs, limit),
+            Which::Newest => newest(&logs, limit, READ_MAX.max(limit)),
             Which::NewestOf(partition) => {
                 let [first, end] = one(partition)?;
                 Wanted::from([(partition, [first.max(end - limit), end])])
@@ -352,14 +370,13 @@ impl<'a> Log<'a> {
     fn read(&self, wanted: &Wanted) -> Result<(Vec<Message>, Option<String>), BrowseError> {
         let mut open: Wanted = wanted.clone();
         open.retain(|_, [from, to]| from < to);
-        let reading = failed("reading");
         self.follow(&open.iter().map(|(one, [from, _])| (*one, *from)).collect())?;
         let read = self.poll(&mut open);
         self.leave()?;
-        read.map_err(&reading)
+        read
     }
 
-    fn poll(&self, open: &mut Wanted) -> Result<(Vec<Message>, Option<String>), KafkaError> {
+    fn poll(&self, open: &mut Wanted) -> Result<(Vec<Message>, Option<String>), BrowseError> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let (mut messages, mut bytes) = (Vec::new(), 0);
         while !open.is_empty() {
@@ -373,34 +390,33 @@ impl<'a> Log<'a> {
                     "these are as many as fit into a page: ask for fewer, or from an offset";
                 return Ok((messages, Some(words.to_owned())));
             }
-            match self.consumer.poll(left) {
-                None => {}
-                Some(Ok(record)) => {
-                    let Some([_, to]) = open.get(&record.partition()) else {
+            match self.step(left)? {
+                Step::Nothing => {}
+                Step::End(partition) => self.done(open, partition)?,
+                Step::Record(message) => {
+                    let Some([_, to]) = open.get(&message.partition).copied() else {
                         continue;
                     };
-                    let (is_wanted, is_last) = (record.offset() < *to, record.offset() + 1 >= *to);
-                    if is_last {
-                        self.done(open, record.partition())?;
+                    if message.offset + 1 >= to {
+                        self.done(open, message.partition)?;
                     }
-                    if is_wanted {
-                        let message = message_of(&record);
+                    if message.offset < to {
                         bytes += message.size_bytes();
                         messages.push(message);
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.done(open, partition)?,
-                Some(Err(error)) if is_final(&error) => return Err(error),
-                Some(Err(_)) => {}
             }
         }
         Ok((messages, None))
     }
 
-    fn done(&self, open: &mut Wanted, partition: i32) -> Result<(), KafkaError> {
+    /// No more is wanted of this partition.
+    pub(super) fn done(&self, open: &mut Wanted, partition: i32) -> Result<(), BrowseError> {
         open.remove(&partition);
-        self.consumer
-            .pause(&self.list(&[partition], Offset::Invalid)?)
+        let paused = self.list(&[partition], Offset::Invalid);
+        paused
+            .and_then(|list| self.consumer.pause(&list))
+            .map_err(failed("reading"))
     }
 }
 
@@ -445,11 +461,9 @@ fn message_of(record: &BorrowedMessage<'_>) -> Message {
 
 /// Where the newest `limit` of all partitions surely are: the share of each is what all of them
 /// may come from, as long as there are few; with many partitions each gives a part.
-fn newest(logs: &Wanted, limit: i64) -> Wanted {
-    /// Records that are read for one page, many of them to be left out again.
-    const READ_MAX: i64 = 2_000;
+fn newest(logs: &Wanted, limit: i64, read_max: i64) -> Wanted {
     let partitions = i64::try_from(logs.len()).unwrap_or(i64::MAX).max(1);
-    let share = limit.min(READ_MAX / partitions).max(1);
+    let share = limit.min(read_max / partitions).max(1);
     let range = |[first, end]: [i64; 2]| [first.max(end - share), end];
     logs.iter().map(|(one, log)| (*one, range(*log))).collect()
 }
@@ -469,14 +483,14 @@ fn sort(messages: &mut Vec<Message>, which: Which, limit: usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rdkafka::config::ClientConfig;
     use rdkafka::producer::{FutureProducer, FutureRecord};
 
     use super::*;
     use crate::demo::broker::Broker;
 
-    fn broker(partitions: i32) -> (Broker, config::Kafka) {
+    pub(in crate::web::browse) fn broker(partitions: i32) -> (Broker, config::Kafka) {
         let broker = Broker::start(&slog::Logger::root(slog::Discard, slog::o!())).unwrap();
         broker.create_topic("project_topic", partitions).unwrap();
         let mut kafka = crate::testing::config().kafka;
@@ -485,7 +499,7 @@ mod tests {
     }
 
     /// So many records in each partition; their values are their numbers.
-    async fn fill(kafka: &config::Kafka, partitions: i32, records: i64) {
+    pub(in crate::web::browse) async fn fill(kafka: &config::Kafka, partitions: i32, records: i64) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", kafka.brokers.join(","))
             .create()
@@ -598,9 +612,12 @@ mod tests {
     #[test]
     fn many_partitions_share_what_is_read_for_a_page() {
         let logs: Wanted = (0..1000).map(|one| (one, [0, 500])).collect();
-        let read: i64 = newest(&logs, 50).values().map(|[from, to]| to - from).sum();
+        let read: i64 = newest(&logs, 50, 2_000)
+            .values()
+            .map(|[from, to]| to - from)
+            .sum();
         assert_eq!(read, 2000);
         let few: Wanted = (0..2).map(|one| (one, [490, 500])).collect();
-        assert_eq!(newest(&few, 50)[&0], [490, 500]);
+        assert_eq!(newest(&few, 50, 2_000)[&0], [490, 500]);
     }
 }

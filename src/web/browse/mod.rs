@@ -6,13 +6,16 @@ mod export;
 mod log;
 mod pages;
 mod query;
+mod search;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::log::{BrowseError, Log, Messages, Topic, Which};
 use self::query::Query;
+use self::search::Search;
 use self::tail::Tail;
 use crate::config::Config;
 use crate::landing::layout::Layout;
@@ -37,6 +41,13 @@ use super::shell::{self, Place};
 
 /// Each is a client of Kafka's with a few threads and megabytes for as long as it reads.
 pub(super) const READS_MAX: usize = 4;
+
+/// Of a search that a page waits for without a word.
+const SEARCH_WITHIN: Duration = Duration::from_secs(10);
+/// Of one whose progress is told, and that can be ended.
+const TOLD_SEARCH_WITHIN: Duration = Duration::from_secs(120);
+/// Words of a search that wait for a slow reader; the search waits with them.
+const TOLD_WAITING: usize = 16;
 
 /// What the pages read by.
 #[derive(Debug)]
@@ -96,7 +107,13 @@ impl Browse {
 
     async fn messages(&self, query: &Query) -> Result<Messages, Refusal> {
         let (which, limit) = (query.which(), query.limit);
-        self.read(move |log| log.messages(which, limit)).await
+        match search_of(query, SEARCH_WITHIN) {
+            Some(search) => {
+                self.read(move |log| search.run(log, |_| ControlFlow::Continue(())))
+                    .await
+            }
+            None => self.read(move |log| log.messages(which, limit)).await,
+        }
     }
 
     async fn message(&self, given: &Given) -> Result<log::Message, Refusal> {
@@ -112,6 +129,16 @@ impl Browse {
             Refusal(StatusCode::NOT_FOUND, words)
         })
     }
+}
+
+/// The search that is asked for, if one is.
+fn search_of(query: &Query, within: Duration) -> Option<Search> {
+    query.text.clone().map(|text| Search {
+        which: query.which(),
+        text,
+        limit: query.limit,
+        within,
+    })
 }
 
 fn status_of(error: &BrowseError) -> StatusCode {
@@ -132,6 +159,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .route("/messages", web::to(messages))
         .route("/api/messages", web::to(api_messages))
         .route("/tail", web::to(tail))
+        .route("/search", web::to(search))
         .route("/messages.jsonl", web::to(json_lines))
         .route("/messages.csv", web::to(csv))
         .route("/message", web::to(message))
@@ -184,6 +212,50 @@ async fn tail(page: Data<Page>) -> HttpResponse {
             answer.json(json!({ "error": words }))
         }
     }
+}
+
+/// A search with its progress, as events; closing the connection ends it.
+async fn search(page: Data<Page>, given: Given) -> HttpResponse {
+    let search = Query::parse(&given).and_then(|query| {
+        let missing = "text: must say what to look for".to_owned();
+        search_of(&query, TOLD_SEARCH_WITHIN).ok_or(missing)
+    });
+    let search = match search {
+        Ok(search) => search,
+        Err(words) => return twin(Err(wrong(words))),
+    };
+    let (told, events) = tokio::sync::mpsc::channel(TOLD_WAITING);
+    let browse = page.clone();
+    actix_web::rt::spawn(async move {
+        let progress = told.clone();
+        let found = browse.browse.read(move |log| {
+            search.run(log, |now| {
+                match progress.blocking_send(event("progress", &json!(now))) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })
+        });
+        let last = match found.await {
+            Ok(found) => {
+                let records: Vec<_> = found.messages.iter().map(tail::record).collect();
+                event("found", &json!({ "records": records, "cut": found.cut }))
+            }
+            Err(Refusal(_, words)) => event("failed", &json!(words)),
+        };
+        // Nobody may be waiting any more.
+        let _ = told.send(last).await;
+    });
+    let ends = page.ends.clone().cancelled_owned();
+    let events = futures_util::stream::unfold(events, async |mut events| {
+        let event = events.recv().await?;
+        Some((Ok(event), events))
+    });
+    events_of(events.take_until(ends))
+}
+
+fn event(name: &str, data: &serde_json::Value) -> web::Bytes {
+    web::Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
 async fn json_lines(page: Data<Page>, given: Given) -> HttpResponse {

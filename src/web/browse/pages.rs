@@ -130,7 +130,13 @@ pub(in crate::web) fn messages(topic: &str, query: &Query, found: &Messages) -> 
             label { "From offset " input name="offset" inputmode="numeric" size="14" value=(number(query.offset)); }
             label { "or time, UTC " input name="time" size="20" placeholder="2026-11-25 03:00" value=(query.time.as_ref().map_or("", |(text, _)| text)); }
             label { "At most " input name="limit" inputmode="numeric" size="4" value=(query.limit); }
+            label { "Only with this text " input name="text" type="search" size="24" value=(query.text.as_deref().unwrap_or_default()); }
             button { "Show" }
+        }
+        p #search hidden data-from="/search" {
+            progress max="1" value="0" aria-label="Searched" {}
+            " " span role="status" {} " "
+            button type="button" { "Stop" }
         }
         p #tail hidden data-from="/tail" data-partition=[query.partition] {
             button type="button" { "Follow" } " "

@@ -1,6 +1,7 @@
 //! What is asked for in a query string. Pure: what is wrong with it is said by name.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::log::Which;
 
@@ -8,6 +9,8 @@ use super::log::Which;
 const LIMIT_DEFAULT: usize = 50;
 /// What a person scrolls through, and four of which are read at once.
 const LIMIT_MAX: usize = 500;
+/// More than anybody looks for.
+const TEXT_BYTES_MAX: usize = 256;
 
 /// What a page or a file of messages is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(in crate::web) struct Query {
     /// As it was written, and in milliseconds since 1970 UTC.
     pub(in crate::web) time: Option<(String, i64)>,
     pub(in crate::web) limit: usize,
+    /// Only records that hold this text.
+    pub(in crate::web) text: Option<String>,
 }
 
 impl Query {
@@ -33,12 +38,20 @@ impl Query {
             offset: number(of("offset"), "offset", 0)?,
             time: of("time").map(time).transpose()?,
             limit: number(of("limit"), "limit", 1)?.unwrap_or(LIMIT_DEFAULT),
+            text: of("text").map(str::to_owned),
         };
         if query.limit > LIMIT_MAX {
             return Err(format!(
                 "limit: must be at most {LIMIT_MAX}, is {}",
                 query.limit
             ));
+        }
+        if query
+            .text
+            .as_ref()
+            .is_some_and(|text| text.len() > TEXT_BYTES_MAX)
+        {
+            return Err(format!("text: must have at most {TEXT_BYTES_MAX} bytes"));
         }
         if query.offset.is_some() && query.partition.is_none() {
             return Err("offset: needs a partition beside it".to_owned());
@@ -72,8 +85,28 @@ impl Query {
                 .as_ref()
                 .map(|(_, time_ms)| format!("time={time_ms}")),
         );
+        parts.extend(
+            self.text
+                .as_ref()
+                .map(|text| format!("text={}", escaped(text))),
+        );
         parts.join("&")
     }
+}
+
+/// As a value in a query string.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(byte as char);
+            }
+            // Writing into a string cannot fail.
+            byte => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 /// The coordinates of one record.
@@ -189,8 +222,12 @@ mod tests {
             ("partition", "3"),
             ("time", "2026-11-25 03:00"),
             ("limit", "7"),
+            ("text", "a&b ü"),
         ];
         let query = parse(&given).unwrap();
-        assert_eq!(query.string(), "limit=7&partition=3&time=1795575600000");
+        assert_eq!(
+            query.string(),
+            "limit=7&partition=3&time=1795575600000&text=a%26b%20%C3%BC"
+        );
     }
 }

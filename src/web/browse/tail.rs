@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::generation::panic_message;
 use crate::web::words;
 
-use super::log::{BrowseError, Log, Message};
+use super::log::{BrowseError, Log, Message, Step};
 use super::text;
 
 /// A team, and what their browsers have left open.
@@ -150,7 +150,7 @@ impl Reader {
                 std::thread::sleep(LOOK.min(TICK.saturating_sub(tick.elapsed())));
                 continue;
             }
-            if let Some(message) = log.next(LOOK)? {
+            if let Step::Record(message) = log.step(LOOK)? {
                 taken += 1;
                 positions.insert(message.partition, message.offset + 1);
                 let _ = self.events.send(event(&message));
@@ -189,17 +189,21 @@ impl Drop for Reader {
 }
 
 fn event(message: &Message) -> Event {
+    format!("data: {}\n\n", record(message)).into()
+}
+
+/// A record as a follower's and a searcher's table shows it.
+pub(super) fn record(message: &Message) -> serde_json::Value {
     let line =
         |bytes: &Option<Vec<u8>>, length| bytes.as_ref().map(|bytes| text::line(bytes, length));
-    let record = json!({
+    json!({
         "partition": message.partition,
         "offset": message.offset,
         "time": words::time(message.timestamp_ms),
         "key": line(&message.key, KEY_CHARACTERS),
         "value": line(&message.value, VALUE_CHARACTERS),
         "size": words::bytes(message.size_bytes() as u64),
-    });
-    format!("data: {record}\n\n").into()
+    })
 }
 
 fn dropped(records: u64) -> Event {
