@@ -239,7 +239,7 @@ fn prove(arguments: &cli::Verify) -> Result<Outcome, Error> {
         })?;
     let bar = Bar::on_stderr();
     // Findings may come one by one, and there may be many of them.
-    let out = io::BufWriter::new(io::stdout().lock());
+    let out = io::BufWriter::new(WhileRead(Some(io::stdout().lock())));
     let proven = match arguments.json {
         true => {
             let mut report = JsonReport::new(out, bar);
@@ -353,6 +353,38 @@ pub(crate) fn print(what: &dyn fmt::Display) -> Result<(), Error> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
+    }
+}
+
+/// Writes as long as somebody reads. What is found out without a reader is still the exit code.
+struct WhileRead<W>(Option<W>);
+
+impl<W: Write> WhileRead<W> {
+    fn write_if<T>(
+        &mut self,
+        unread: T,
+        write: impl FnOnce(&mut W) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(inner) = &mut self.0 else {
+            return Ok(unread);
+        };
+        match write(inner) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.0 = None;
+                Ok(unread)
+            }
+            written => written,
+        }
+    }
+}
+
+impl<W: Write> Write for WhileRead<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_if(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.write_if((), W::flush)
     }
 }
 

@@ -65,6 +65,19 @@ impl Service {
             .unwrap()
     }
 
+    /// The exit code where nobody reads what it prints.
+    fn verify_unread(&self) -> Option<i32> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_groundtrack"))
+            .args(["verify", "--config"])
+            .arg(self.folder.path().join("verify.toml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    }
+
     /// The exit code, and the document, which says the same.
     fn document(&self) -> (i32, Value) {
         let output = self.verify(&["--json"]);
@@ -150,6 +163,7 @@ fn it_is_right_beside_the_service_and_finds_what_is_done_to_its_files() {
         !proven.contains('\u{1b}') && output.stderr.is_empty(),
         "no bar without a terminal"
     );
+    assert_eq!(service.verify_unread(), Some(0));
     let (_, whole) = service.document();
     let next_offset = service.next_offset();
     assert_eq!(whole["partitions"][0]["next_offset"], next_offset);
@@ -161,6 +175,7 @@ fn it_is_right_beside_the_service_and_finds_what_is_done_to_its_files() {
     let (code, document) = service.document();
     assert_eq!(code, 3, "{document:#}");
     assert_eq!(document["findings"][0]["kind"], "missing");
+    assert_eq!(service.verify_unread(), Some(3));
     let output = service.verify(&[]);
     assert_eq!(output.status.code(), Some(3));
     assert!(
