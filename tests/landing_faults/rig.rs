@@ -1,5 +1,6 @@
 //! The stages that ship, between a log in memory and a store that fails as it is told.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
@@ -89,6 +90,8 @@ pub struct Member {
     pub claims: Claims,
     pub status: Arc<Status>,
     heard: Receiver<Command>,
+    /// Of that what nobody has taken yet.
+    told: RefCell<Vec<Command>>,
     kafka: Kafka,
     budget: Budget,
     layout: Arc<Layout>,
@@ -171,6 +174,7 @@ impl Rig {
             claims,
             status,
             heard,
+            told: RefCell::default(),
             kafka: self.kafka.clone(),
             budget,
             layout,
@@ -357,18 +361,23 @@ impl Member {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // A claim that is to be made again is told right after its end, without a wait between.
-        self.heard().into_iter().find_map(|command| match command {
-            Command::Reclaim {
-                claim: ended,
-                after,
-            } if ended == claim => Some(after),
+        // What is told of others is left to those who wait for them.
+        let mut told = self.told.borrow_mut();
+        told.extend(self.heard.try_iter());
+        let ours = told.iter().position(
+            |command| matches!(command, Command::Reclaim { claim: ended, .. } if *ended == claim),
+        )?;
+        match told.remove(ours) {
+            Command::Reclaim { after, .. } => Some(after),
             _ => None,
-        })
+        }
     }
 
     /// What the consumer's thread was told since it was last asked.
     pub fn heard(&self) -> Vec<Command> {
-        self.heard.try_iter().collect()
+        let mut told = self.told.borrow_mut();
+        told.extend(self.heard.try_iter());
+        std::mem::take(&mut told)
     }
 
     pub fn cause(&self, partition: i32) -> String {
