@@ -95,13 +95,15 @@ impl History {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        let is_due = self
-            .samples
-            .back()
-            .is_none_or(|last| now.duration_since(last.at) >= SAMPLE_EVERY);
-        if is_due {
+        if self.is_due(now) {
             self.sample(status, snapshot, now);
         }
+    }
+
+    /// Whether it is time for a sample.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let last = self.samples.back();
+        last.is_none_or(|last| now.duration_since(last.at) >= SAMPLE_EVERY)
     }
 
     fn take(&mut self, file: LandedFile) {

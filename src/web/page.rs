@@ -95,15 +95,20 @@ impl Page {
     /// Keeps the history, and tells the readers, for as long as it is polled.
     pub(super) async fn keep(&self) -> Infallible {
         loop {
-            let snapshot = self.snapshot();
-            self.history
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .look(&self.status, &snapshot, Instant::now());
-            if self.live.receiver_count() > 0 {
+            let is_read = self.live.receiver_count() > 0;
+            self.look(is_read, Instant::now());
+            if is_read {
                 self.live.send_replace(Arc::new(self.overview().live()));
             }
             tokio::time::sleep(TELL_EVERY).await;
+        }
+    }
+
+    /// For readers the history is looked at each time, else only where a sample is due.
+    fn look(&self, is_read: bool, now: Instant) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_read || history.is_due(now) {
+            history.look(&self.status, &self.snapshot(), now);
         }
     }
 }

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{SCRIPT, STYLE};
+use super::words::{self, UNKNOWN};
 
 /// The pages, in the order of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,5 +72,13 @@ pub(super) fn page(place: Place, title: &str, live: Option<&str>, main: &Markup)
                 main #main { (main) }
             }
         }
+    }
+}
+
+/// A time (milliseconds since 1970 UTC); before 1970 Kafka knows none.
+pub(super) fn time(time_ms: i64) -> Markup {
+    match time_ms {
+        ..0 => html! { (UNKNOWN) },
+        _ => html! { time datetime=(words::machine_time(time_ms)) { (words::time(time_ms)) } },
     }
 }

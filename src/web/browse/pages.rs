@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::status::snapshot::PartitionSnapshot;
+use crate::web::shell;
 use crate::web::words::{self, UNKNOWN};
 
 use super::decoded::Decoded;
@@ -162,7 +163,7 @@ pub(in crate::web) fn messages(topic: &str, query: &Query, found: &Messages) -> 
                 tbody #records {
                     @for one in &found.messages {
                         tr {
-                            td { (when(one.timestamp_ms)) }
+                            td { (shell::time(one.timestamp_ms)) }
                             td.n { (one.partition) }
                             td.n { a href={ "/message?partition=" (one.partition) "&offset=" (one.offset) } { (one.offset) } }
                             td { (short(one.key.as_deref(), KEY_CHARACTERS)) }
@@ -211,7 +212,7 @@ pub(in crate::web) fn message(
     html! {
         h1 { "Record " (one.partition) "/" (one.offset) " of " code { (topic) } }
         p.lead {
-            (when(one.timestamp_ms)) " · " (words::bytes(one.size_bytes() as u64)) " · "
+            (shell::time(one.timestamp_ms)) " · " (words::bytes(one.size_bytes() as u64)) " · "
             @if one.offset > 0 { a href=(beside(-1)) rel="prev" { "the one before" } " · " }
             a href=(beside(1)) rel="next" { "the next" } " · "
             a href={ "/messages?partition=" (one.partition) "&offset=" (one.offset) } { "from here on" } " · "
@@ -298,13 +299,6 @@ fn short(bytes: Option<&[u8]>, length: usize) -> Markup {
     match bytes {
         None => html! { span.empty { "none" } },
         Some(bytes) => html! { code { bdi { (text::line(bytes, length)) } } },
-    }
-}
-
-fn when(time_ms: i64) -> Markup {
-    match time_ms {
-        ..0 => html! { (UNKNOWN) },
-        _ => html! { time datetime=(words::machine_time(time_ms)) { (words::time(time_ms)) } },
     }
 }
 
