@@ -165,6 +165,14 @@ fn date(seconds: i64) -> String {
     )
 }
 
+/// Brokers that speak as they are spoken to, and end the connection all the same: what, and how to
+/// mend it.
+pub(super) const SASL_WANTED: (&str, &str) = (
+    "the brokers end the connection at our first question, as listeners do that ask for SASL",
+    "set security.protocol in [kafka.options] to sasl_ssl or sasl_plaintext, with \
+     sasl.mechanism, sasl.username and sasl.password",
+);
+
 /// What a library's own words tell; `None`: no more than they say.
 pub(super) fn of_words(peer: Peer, words: &str) -> Option<Problem> {
     let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
@@ -233,11 +241,7 @@ pub(super) fn of_words(peer: Peer, words: &str) -> Option<Problem> {
         && (has(&["might require SASL authentication"])
             || has(&["in state UP"]) && has(&["Broken pipe", "Disconnected", "reset by peer"]))
     {
-        (
-            "the brokers end the connection at our first question, as listeners do that ask for SASL",
-            "set security.protocol in [kafka.options] to sasl_ssl or sasl_plaintext, with \
-             sasl.mechanism, sasl.username and sasl.password",
-        )
+        SASL_WANTED
     } else if has(&["SignatureDoesNotMatch"]) {
         (
             "the store knows the access key, but not this secret",

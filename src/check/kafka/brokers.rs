@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::net::TcpStream;
 
 use super::super::Problem;
 use super::super::closer::look_at_brokers;
-use super::super::diagnosis::{Peer, of_words, with_words};
+use super::super::diagnosis::{Peer, SASL_WANTED, of_words, with_words};
 use super::super::item::Limit;
 use super::super::tls::{Look, Trust};
 use super::client::View;
@@ -81,6 +81,9 @@ pub(super) fn no_answer(
     if !heard.is_empty() {
         return Problem::new(heard.join("; "), AWAY);
     }
+    if ends_our_first_question(kafka, error, looks) {
+        return Problem::new(SASL_WANTED.0, SASL_WANTED.1);
+    }
     let silent = looks.iter().filter_map(|(broker, look)| match look {
         Look::Away(words) => Some(format!("{broker}: {words}")),
         _ => None,
@@ -94,6 +97,26 @@ pub(super) fn no_answer(
              sasl_ or without), and look at the brokers' log",
         ),
     }
+}
+
+/// Whether every broker speaks as it is spoken to, and ends the connection without a word of
+/// librdkafka's: that has one only where the end meets it in the midst of sending.
+fn ends_our_first_question(
+    kafka: &config::Kafka,
+    error: &KafkaError,
+    looks: &[(String, Look)],
+) -> bool {
+    let protocol = kafka.options.get("security.protocol");
+    let is_sasl =
+        protocol.is_some_and(|protocol| protocol.expose().to_ascii_lowercase().starts_with("sasl"));
+    let speaks_tls = speaks_tls(kafka);
+    let fits = |look: &Look| match look {
+        Look::NotTls => !speaks_tls,
+        Look::Tls(certificate) => speaks_tls && certificate.fault.is_none(),
+        Look::Away(_) | Look::Refuses(_) => false,
+    };
+    let is_ended = error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure);
+    !is_sasl && is_ended && !looks.is_empty() && looks.iter().all(|(_, look)| fits(look))
 }
 
 const AWAY: &str = "correct kafka.brokers, start the brokers, or let this machine reach them";
@@ -119,4 +142,37 @@ pub(super) fn judge(view: &View, unreachable: &[String]) -> Result<String, Probl
         format!("{answer}; no connection to {}", unreachable.join(", ")),
         "start these brokers, or let them give out addresses that this machine reaches (advertised.listeners)",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kafka(protocol: &str) -> config::Kafka {
+        let mut kafka = crate::testing::config().kafka;
+        let protocol = ("security.protocol".to_owned(), protocol.into());
+        kafka.options.extend([protocol]);
+        kafka
+    }
+
+    /// librdkafka says nothing where the end of the connection comes before it sends.
+    #[test]
+    fn brokers_that_end_the_connection_without_a_word_ask_for_sasl() {
+        let ended = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
+        let asked = |protocol: &str, error: &KafkaError, look: Look| {
+            let looks = [("b:1".to_owned(), look)];
+            no_answer(&kafka(protocol), error, &[], &looks).answer
+        };
+        let said = asked("plaintext", &ended, Look::NotTls);
+        assert!(said.contains("ask for SASL"), "{said}");
+        let slow = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        for other in [
+            asked("plaintext", &slow, Look::NotTls),
+            asked("sasl_plaintext", &ended, Look::NotTls),
+            asked("plaintext", &ended, Look::Away("gone".to_owned())),
+            asked("ssl", &ended, Look::NotTls),
+        ] {
+            assert!(!other.contains("ask for SASL"), "{other}");
+        }
+    }
 }
