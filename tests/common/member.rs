@@ -101,7 +101,9 @@ impl Member {
     pub fn get_text(&self, path: &str) -> Option<String> {
         let address = {
             let lines = self.lines();
-            let line = lines.iter().find(|line| line["msg"] == "page listens")?;
+            // A reload may have moved it to another port.
+            let listens = |line: &&Value| line["msg"] == "page listens";
+            let line = lines.iter().rev().find(listens)?;
             line["address"].as_str()?.to_owned()
         };
         let mut stream = TcpStream::connect(address).ok()?;
